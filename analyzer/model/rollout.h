@@ -1,0 +1,49 @@
+/*
+ * The state of one attempt to replace stable, as the store keeps it and the state machine (analyzer/rollout) moves it.
+ */
+#ifndef HALDANE_MODEL_ROLLOUT_H
+#define HALDANE_MODEL_ROLLOUT_H
+
+#include "policies/policy.h"
+
+enum rollout_state {
+    ROLLOUT_STEPPING,     /* a canary has the weight of a step and is compared */
+    ROLLOUT_HELD,         /* a person holds it: evidence is gathered, nothing moves up */
+    ROLLOUT_PAUSED,       /* the step is proven and waits for a person (`pause: true`) */
+    ROLLOUT_PROMOTED,     /* ended: the canary has the last step's weight */
+    ROLLOUT_ROLLING_BACK, /* stable is being restored; stays here until the balancer proves it */
+    ROLLOUT_ABORTED,      /* ended: harm was shown, or a person said so; stable proven */
+    ROLLOUT_EXPIRED,      /* ended: nothing was proved in time; stable proven */
+    ROLLOUT_STATES
+};
+
+extern const char *const rollout_state_names[ROLLOUT_STATES];
+
+enum rollout_cause { CAUSE_NONE, CAUSE_HARMED, CAUSE_EXPIRED, CAUSE_PERSON, CAUSE_DRIVER };
+extern const char *const rollout_cause_names[]; /* "", "harmed", "expired", "person", "driver" */
+
+struct rollout {
+    char id[96];
+    char *service;
+    enum rollout_state state;
+    enum rollout_cause cause; /* why it is going or went back */
+    size_t step;              /* index of the step in force */
+    uint32_t weight_bp;       /* what was last read back from the balancer */
+    int64_t begun_ms, step_since_ms, last_look_ms, lease_until_ms, ended_ms; /* 0: not yet */
+    char *reason;                                                            /* of the last transition; owned */
+};
+
+/* One line of the record of what happened. */
+struct audit_entry {
+    int64_t at_ms;
+    char *actor;  /* "haldane" or the user's name */
+    char *event;  /* "begun", "step", "held", ... */
+    char *detail; /* a sentence */
+    uint32_t weight_bp;
+};
+
+bool rollout_ended(const struct rollout *rollout);
+void rollout_clear(struct rollout *rollout);
+void audit_entries_free(struct audit_entry *entries, size_t count);
+
+#endif

@@ -1,0 +1,96 @@
+/*
+ * The verdict: what the judge says after a look, with the numbers behind it. JSON form: haldane.verdict/1
+ * (docs/verdict.md). Field order is fixed and numbers round-trip, so that equal verdicts are equal bytes.
+ *
+ * Numbers that do not exist are NAN and become `null`. Times are Unix milliseconds. E-values are log10.
+ */
+#ifndef HALDANE_MODEL_VERDICT_H
+#define HALDANE_MODEL_VERDICT_H
+
+#include "base/error.h"
+#include "policies/policy.h"
+
+enum decision { DECISION_PROMOTE, DECISION_HOLD, DECISION_ABORT };
+enum metric_status { METRIC_HARMED, METRIC_SAFE, METRIC_UNDECIDED, METRIC_NO_DATA, METRIC_EXPIRED, METRIC_IGNORED };
+enum traffic_status { TRAFFIC_UNKNOWN, TRAFFIC_OK, TRAFFIC_LOW, TRAFFIC_HIGH };
+
+extern const char *const decision_names[];      /* "promote", "hold", "abort" */
+extern const char *const metric_status_names[]; /* "harmed", "safe", "undecided", "no_data", "expired", "ignored" */
+extern const char *const traffic_status_names[];
+extern const char *const metric_type_names[]; /* "errors", "latency" */
+extern const char *const track_names[];       /* "stable", "canary" */
+
+/* One arm, over all looks that were evidence. */
+struct arm_summary {
+    bool present;
+    uint64_t requests;
+    uint64_t failed;                    /* errors */
+    double rate;                        /* errors: failed / requests */
+    double quantiles[POLICY_QUANTILES]; /* latency: seconds, one per configured quantile */
+    uint64_t *buckets;                  /* latency: owned, per bucket */
+};
+
+/* How large the harm is: canary relative to stable, valid at all looks at once. */
+struct effect {
+    const char *kind;   /* "ratio" (of error rates) or "slower" (latency ratio at `at_edge`, 1.0 = as fast) */
+    const char *method; /* "lr" live, "flip" in reports */
+    double estimate, lower, upper, confidence;
+    double at_edge; /* latency: the bucket boundary in seconds that the effect was read at; else NAN */
+};
+
+struct evidence_values {
+    double harm, hold, safe;         /* log10 of the e-values */
+    double harm_needed, safe_needed; /* log10 of what decides */
+};
+
+struct metric_verdict {
+    char *name;
+    enum metric_type type;
+    bool critical;
+    enum metric_status status;
+    double budget;
+    double quantiles[POLICY_QUANTILES]; /* latency: which ones the arms' quantiles are */
+    size_t quantile_count;
+    double *edges; /* latency: owned, the last one INFINITY */
+    size_t edge_count;
+    struct arm_summary arms[TRACKS];
+    struct effect effect;
+    struct evidence_values evidence;
+    double abort_ratio, abort_absolute, promote_ratio, promote_absolute; /* errors; as widened at this step */
+    double abort_slower, promote_slower;                                 /* latency */
+    char *reason;                                                        /* a sentence */
+};
+
+struct verdict {
+    char *rollout; /* NULL: none */
+    char *service;
+    char policy_sha256[65];
+    uint64_t look; /* how many looks were folded, from 1; 0 before the first */
+    int64_t at_ms, from_ms;
+    int32_t step_index; /* -1: the weight is not a step of the policy */
+    uint32_t weight_bp;
+    int64_t step_since_ms;
+    enum decision decision;
+    char *reason;
+    double score;
+    double false_abort_limit, false_abort_spent; /* spent: limit * min(1, E_ab * limit); how far harm has come */
+    double harm, hold;                           /* log10 of the averages over metrics; abort at harm_needed */
+    double harm_needed;
+    uint64_t step_looks; /* looks of this step that were evidence */
+    struct metric_verdict *metrics;
+    size_t metric_count;
+    double traffic_expected, traffic_observed; /* shares of the canary since the step began; NAN if unknown */
+    enum traffic_status traffic_status;
+    char **warnings;
+    size_t warning_count, warning_room;
+};
+
+struct verdict *verdict_new(void);
+void verdict_free(struct verdict *verdict);
+void verdict_warn(struct verdict *verdict, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* One line of JSON without newline (caller frees), and back (ERROR_DATA with the path of the place). */
+char *verdict_to_json(const struct verdict *verdict);
+struct verdict *verdict_from_json(const char *text, size_t length, struct error *err);
+
+#endif
