@@ -95,6 +95,13 @@ void evidence_add_decision(struct evidence *evidence, int64_t at_ms, const char 
 bool evidence_next_look(const struct evidence *evidence, int64_t *after_ms, struct look *look);
 void look_free(struct look *look);
 
+/*
+ * The same evidence in longer looks: intervals are added up over windows of `every_ms`, which must be a multiple of the
+ * evidence's own. A window in which a track lacks an interval or its instances changed has that track absent.
+ * NULL with ERROR_USAGE if every_ms does not fit. The caller frees it.
+ */
+struct evidence *evidence_coarsen(const struct evidence *evidence, int64_t every_ms, struct error *err);
+
 /* The whole as JSON (caller frees), and back. A bad document gives ERROR_DATA with the path of the place. */
 char *evidence_to_json(const struct evidence *evidence);
 struct evidence *evidence_from_json(const char *text, size_t length, struct error *err);

@@ -73,8 +73,9 @@ struct verdict {
     enum decision decision;
     char *reason;
     double score;
-    double false_abort_limit, false_abort_spent; /* spent: limit * min(1, E_ab * limit); how far harm has come */
-    double harm, hold;                           /* log10 of the averages over metrics; abort at harm_needed */
+    double false_abort_limit;
+    double false_abort_spent; /* of the limit: 0 without evidence of harm, the limit when it aborts */
+    double harm, hold;        /* log10 of the averages over metrics; abort at harm_needed */
     double harm_needed;
     uint64_t step_looks; /* looks of this step that were evidence */
     struct metric_verdict *metrics;
@@ -88,6 +89,9 @@ struct verdict {
 struct verdict *verdict_new(void);
 void verdict_free(struct verdict *verdict);
 void verdict_warn(struct verdict *verdict, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Whether an abort is because harm was shown, and not because nothing was proved in time. */
+bool verdict_is_harm(const struct verdict *verdict);
 
 /* One line of JSON without newline (caller frees), and back (ERROR_DATA with the path of the place). */
 char *verdict_to_json(const struct verdict *verdict);

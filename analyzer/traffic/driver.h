@@ -6,6 +6,14 @@
  * comes before shrinking the other, so that there is no moment without a server. Raising the canary needs a canary that
  * is up; lowering it is never blocked, with one exception: when no stable server is up and the canary is, 0 would be an
  * outage, and the share stays (DRIVER_UNHEALTHY).
+ *
+ * haproxy moves server weights over the runtime API (docs/traffic.md). The share is the one that the weights intend,
+ * whether or not the servers are up; `up` tells their health. A share whose weights are not exact is taken if it is
+ * near enough (weights_tolerance() in weights.h), and `got` then holds the one that is in force.
+ *
+ * none moves nothing and knows nothing: `set` is DRIVER_OK with the share that was asked for and a `detail` that asks a
+ * person to move the traffic; `get` and `counters` are DRIVER_UNSUPPORTED, and the caller's record of the last `set` is
+ * the truth, also for another process. Its `capabilities` are 0.
  */
 #ifndef HALDANE_TRAFFIC_DRIVER_H
 #define HALDANE_TRAFFIC_DRIVER_H
@@ -39,7 +47,7 @@ struct driver_state {
     uint64_t epoch;      /* fencing; 0 where the balancer cannot hold one */
     int64_t expires;     /* Unix seconds; 0 where the balancer cannot hold it */
     uint32_t up[TRACKS]; /* servers that are up; 0 also where it is not known (see `health_known`) */
-    bool health_known;
+    bool health_known;   /* haproxy: every server of both tracks has a health check */
     uint32_t capabilities;
     char detail[256]; /* for a person: "stable1 95, canary1 5" */
 };
@@ -59,7 +67,8 @@ const char *driver_name(const struct driver *driver);
 
 /*
  * All of them ask the balancer itself, never a cache, with a deadline of 10 s in all. On anything but DRIVER_OK `err`
- * says what, where and the mend (code ERROR_UNAVAILABLE, or ERROR_DATA for DRIVER_REFUSED).
+ * says what, where and the mend (code ERROR_UNAVAILABLE, or ERROR_DATA for DRIVER_REFUSED). `got` is zero then, or, if
+ * the balancer could be looked at (`capabilities` is not 0), what was seen last.
  */
 enum driver_status driver_get(struct driver *driver, struct driver_state *got, struct error *err);
 enum driver_status driver_set(struct driver *driver, uint32_t share_bp, struct driver_state *got, struct error *err);

@@ -1,0 +1,57 @@
+# The front door. meson builds; this names what people want. `make help` lists it.
+
+SHELL := /bin/bash
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 60
+
+# Another compiler gets a build directory of its own: make CC=clang builds in build-clang.
+compiler := $(if $(filter-out default undefined,$(origin CC)),$(CC))
+BUILD ?= build$(if $(filter-out cc gcc,$(compiler)),-$(notdir $(firstword $(compiler))))
+with_compiler := $(if $(compiler),CC='$(compiler)')
+
+export HALDANE_BUILD = $(abspath $(BUILD))
+export FUZZ_SECONDS
+
+.PHONY: build demo test bench lint install deps fuzz sanitize clean help
+
+build: $(BUILD)/build.ninja ## build haldane, the demo's programs and the tests
+	ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	$(with_compiler) meson setup $(BUILD)
+
+demo: build ## a shop behind HAProxy with Prometheus, and canaries good and bad: see a rollout
+	compose/demo/run.sh
+
+test: ## build and run all tests, real servers included; the last line counts them
+	@$(with_compiler) tests/run
+
+bench: build ## measure speed
+	meson test -C $(BUILD) --no-rebuild --benchmark --verbose
+
+lint: ## formatting of C and shell, and shellcheck
+	scripts/lint.sh
+
+install: build ## install under PREFIX (default /usr/local); DESTDIR is honoured
+	meson configure $(BUILD) -Dprefix='$(PREFIX)'
+	meson install -C $(BUILD)
+
+deps: ## install what build, demo, tests and lint need (Debian, Ubuntu)
+	scripts/install-deps.sh
+
+sanitize: ## unit tests with the address and undefined-behaviour sanitizers
+	[ -e build-sanitize/build.ninja ] || \
+	    $(with_compiler) meson setup build-sanitize -Db_sanitize=address,undefined -Db_lundef=false
+	HALDANE_BUILD='$(abspath build-sanitize)' UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 tests/run unit
+
+fuzz: ## run every fuzz target, FUZZ_SECONDS in all (default 60)
+	[ -e build-fuzz/build.ninja ] || \
+	    CC=clang meson setup build-fuzz -Dfuzzers=true -Db_sanitize=address,undefined -Db_lundef=false
+	ninja -C build-fuzz
+	tests/fuzz/run build-fuzz
+
+clean: ## remove all build directories
+	rm -rf -- build build-*
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile

@@ -1,0 +1,59 @@
+/* haldane advance: folds what is due and acts. What a canary script calls after each step. */
+#include "analyzer/cli/cli.h"
+
+#include <time.h>
+
+static void sleep_until(int64_t at_ms)
+{
+    int64_t left_ms = at_ms - wall_clock_ms();
+    if (left_ms < 50)
+        left_ms = 50;
+    struct timespec time = {(time_t)(left_ms / 1000), (long)(left_ms % 1000) * 1000000};
+    nanosleep(&time, NULL);
+}
+
+static bool has_moved(const struct engine *engine, size_t step)
+{
+    const struct rollout *rollout = engine_rollout(engine);
+    return rollout_ended(rollout) || rollout->step != step || rollout->state == ROLLOUT_PAUSED;
+}
+
+static int run(const struct options *options)
+{
+    struct error err = {0};
+    struct store *store = open_store(options, &err);
+    if (!store)
+        return fail(&err);
+    struct engine_setup setup = {store, user_name(), wall_clock_ms};
+    struct engine *engine = engine_open(&setup, options->arguments[0], &err);
+    bool ok = engine != NULL;
+    size_t step = ok ? engine_rollout(engine)->step : 0;
+    ok = ok && engine_advance(engine, &err);
+    while (ok && options->wait && !has_moved(engine, step)) {
+        sleep_until(engine_next_look_ms(engine));
+        ok = engine_advance(engine, &err);
+    }
+    if (engine)
+        show_rollout(options, engine_rollout(engine), engine_policy(engine), engine_verdict(engine),
+                     engine_next_look_ms(engine));
+    int code = ok ? exit_of_state(engine_rollout(engine)->state) : fail(&err);
+    engine_close(engine);
+    store_close(store);
+    return code;
+}
+
+const struct command command_advance = {
+    .name = "advance",
+    .summary = "folds what is due since the last call and acts: up, stay, or back",
+    .page = "Usage: haldane advance ID [--wait] [--db FILE] [--format text|json]\n\n"
+            "Folds every complete look since the last call, acts on it, and renews the lease: without a call for\n"
+            "as long as the policy's `unattended`, the next one returns traffic to stable.\n"
+            "  --wait  stays until the step ends\n\n"
+            "The answer's `next_look_at` says when to call again.\n"
+            "Exit codes: 0 promoted, 10 goes on, 20 rolled back, 69 something is out of reach (call again),\n"
+            "75 another process holds the rollout (call again).\n",
+    .options = OPTION_DB | OPTION_WAIT | OPTION_FORMAT,
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .run = run,
+};

@@ -1,0 +1,98 @@
+/*
+ * The command line: one file per command, one table in main.c. What is shared by the commands is here. Answers go to
+ * stdout, everything else to stderr; exit codes are those of base/error.h and 0, 10, 20 for verdicts.
+ */
+#ifndef HALDANE_CLI_CLI_H
+#define HALDANE_CLI_CLI_H
+
+#include "analyzer/engine/engine.h"
+#include "base/error.h"
+#include "policies/load.h"
+
+enum { EXIT_PROMOTE = 0, EXIT_HOLD = 10, EXIT_ABORT = 20 };
+
+enum format { FORMAT_DEFAULT, FORMAT_TEXT_OUT, FORMAT_JSON, FORMAT_HTML, FORMAT_MARKDOWN };
+
+/* What a command may be given; a command names the ones it takes. */
+enum option_group {
+    OPTION_DB = 1 << 0,
+    OPTION_FORMAT = 1 << 1,
+    OPTION_SET = 1 << 2,
+    OPTION_LIVE = 1 << 3,
+    OPTION_WAIT = 1 << 4,
+    OPTION_REASON = 1 << 5,
+    OPTION_WINDOW = 1 << 6,   /* --since, --until */
+    OPTION_SPAN = 1 << 7,     /* --from, --to, --every */
+    OPTION_EVIDENCE = 1 << 8, /* --evidence FILE */
+    OPTION_WEIGHT = 1 << 9,
+    OPTION_OUTPUT = 1 << 10,      /* -o, --output FILE */
+    OPTION_AS_EVIDENCE = 1 << 11, /* --evidence without a value: report's */
+    OPTION_LOG = 1 << 12,         /* --color, --log-format */
+};
+
+enum color { COLOR_AUTO, COLOR_NEVER, COLOR_ALWAYS };
+
+struct options {
+    const char *db;
+    enum format format;
+    bool live, wait, as_evidence, log_json;
+    enum color color;
+    const char *reason, *evidence, *output;
+    const char *since, *until, *from, *to, *every;
+    int32_t weight_bp; /* -1: not given */
+    struct policy_setting *settings;
+    size_t setting_count;
+    char **arguments; /* what is left, borrowed from argv */
+    int argument_count;
+};
+
+struct command {
+    const char *name, *summary;
+    const char *page; /* what `haldane help NAME` prints */
+    unsigned options;
+    int min_arguments, max_arguments;
+    int (*run)(const struct options *options);
+};
+
+extern const struct command command_check, command_judge, command_begin, command_advance, command_rollout,
+    command_status, command_list, command_promote, command_hold, command_resume, command_abort, command_report,
+    command_replay, command_traffic;
+
+/* options.c: fills `options` from what follows the command's name; false with ERROR_USAGE. */
+bool options_parse(const struct command *command, int argc, char **argv, struct options *options, struct error *err);
+void options_free(struct options *options);
+
+/* common.c */
+int fail(const struct error *err); /* prints `haldane: text` on stderr and returns the exit code */
+int64_t wall_clock_ms(void);
+const char *user_name(void);
+struct policy *load_policy(const struct options *options, const char *path, struct error *err);
+struct store *open_store(const struct options *options, struct error *err);
+char *read_file(const char *path, size_t *length, struct error *err);     /* "-": standard input; at most 256 MiB */
+bool write_output(const char *path, const char *text, struct error *err); /* NULL or "-": stdout; else by rename */
+int exit_of_decision(enum decision decision);
+int exit_of_state(enum rollout_state state);
+
+/* show.c: rollouts and verdicts for people and for programs */
+void show_rollout(const struct options *options, const struct rollout *rollout, const struct policy *policy,
+                  const struct verdict *verdict, int64_t next_look_ms);
+void show_verdict(const struct options *options, const struct verdict *verdict);
+
+/* window.c: evidence from a file or from Prometheus, folded */
+struct window {
+    struct policy *policy;
+    struct evidence *evidence;
+    int64_t start_ms; /* looks that end before it only calibrate */
+};
+bool window_open(const struct options *options, struct window *window, struct error *err);
+void window_close(struct window *window);
+/* Folds the window; `each` (may be NULL) sees every verdict. Returns the last one; the caller frees it. */
+struct verdict *window_fold(const struct window *window, void (*each)(const struct verdict *, void *), void *context);
+
+/* live.c: a rollout as it goes on */
+struct live;
+struct live *live_new(const struct options *options);
+void live_update(struct live *live, const struct engine *engine, const struct error *trouble);
+void live_free(struct live *live);
+
+#endif

@@ -1,0 +1,136 @@
+/* What most commands need: files, the store's place, the clock, and how an error is told. */
+#include "analyzer/cli/cli.h"
+
+#include "base/memory.h"
+#include "base/strbuf.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+extern char **environ;
+
+int fail(const struct error *err)
+{
+    fprintf(stderr, "haldane: %s\n", err->text);
+    return err->code ? (int)err->code : ERROR_SOFTWARE;
+}
+
+int64_t wall_clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Who is at the keyboard, also behind sudo. */
+const char *user_name(void)
+{
+    const char *sudo = getenv("SUDO_USER");
+    if (sudo && *sudo)
+        return sudo;
+    struct passwd *entry = getpwuid(getuid());
+    return entry ? entry->pw_name : "unknown";
+}
+
+struct policy *load_policy(const struct options *options, const char *path, struct error *err)
+{
+    struct policy_problems problems = {0};
+    struct policy *policy = policy_load_file(path, options->settings, options->setting_count, environ, &problems, err);
+    /* All of them at once: mending one after the other is what makes people angry. err has the first. */
+    for (size_t i = 1; !policy && i < problems.count; i++)
+        fprintf(stderr, "haldane: %s:%zu:%zu: %s\n", path, problems.items[i].line, problems.items[i].column,
+                problems.items[i].text);
+    policy_problems_free(&problems);
+    return policy;
+}
+
+static char *store_path(const struct options *options)
+{
+    const char *named = options->db ? options->db : getenv("HALDANE_DB");
+    if (named && *named)
+        return mem_strdup(named);
+    const char *folder = getenv("STATE_DIRECTORY");
+    if (folder && *folder)
+        return mem_printf("%s/haldane.db", folder);
+    folder = getenv("XDG_STATE_HOME");
+    if (folder && *folder)
+        return mem_printf("%s/haldane/haldane.db", folder);
+    const char *home = getenv("HOME");
+    return mem_printf("%s/.local/state/haldane/haldane.db", home && *home ? home : "");
+}
+
+struct store *open_store(const struct options *options, struct error *err)
+{
+    char *path = store_path(options);
+    struct store *store = store_open(path, err);
+    free(path);
+    return store;
+}
+
+char *read_file(const char *path, size_t *length, struct error *err)
+{
+    enum { MOST = 256 << 20 };
+    bool standard = strcmp(path, "-") == 0;
+    FILE *file = standard ? stdin : fopen(path, "rb");
+    if (!file) {
+        error_set(err, ERROR_NO_INPUT, "%s cannot be read: %s", path, strerror(errno));
+        return NULL;
+    }
+    struct strbuf text = {0};
+    char block[65536];
+    size_t n;
+    while ((n = fread(block, 1, sizeof block, file)) > 0 && text.length <= MOST)
+        strbuf_add(&text, block, n);
+    bool broken = ferror(file);
+    if (!standard)
+        fclose(file);
+    if (broken || text.length > MOST) {
+        strbuf_free(&text);
+        error_set(err, ERROR_NO_INPUT, broken ? "%s cannot be read" : "%s is larger than 256 MiB", path);
+        return NULL;
+    }
+    *length = text.length;
+    return strbuf_take(&text);
+}
+
+bool write_output(const char *path, const char *text, struct error *err)
+{
+    if (!path || strcmp(path, "-") == 0)
+        return fputs(text, stdout) >= 0 || error_set(err, ERROR_IO, "standard output cannot be written");
+    /* By rename, so that nobody ever sees half a report. */
+    char *part = mem_printf("%s.part", path);
+    FILE *file = fopen(part, "wb");
+    bool ok = file && fputs(text, file) >= 0;
+    if (file && fclose(file) != 0)
+        ok = false;
+    ok = ok && rename(part, path) == 0;
+    if (!ok) {
+        error_set(err, ERROR_IO, "%s cannot be written: %s", path, strerror(errno));
+        unlink(part);
+    }
+    free(part);
+    return ok;
+}
+
+int exit_of_decision(enum decision decision)
+{
+    return decision == DECISION_PROMOTE ? EXIT_PROMOTE : decision == DECISION_ABORT ? EXIT_ABORT : EXIT_HOLD;
+}
+
+int exit_of_state(enum rollout_state state)
+{
+    switch (state) {
+    case ROLLOUT_PROMOTED:
+        return EXIT_PROMOTE;
+    case ROLLOUT_ABORTED:
+    case ROLLOUT_EXPIRED:
+        return EXIT_ABORT;
+    default:
+        return EXIT_HOLD;
+    }
+}

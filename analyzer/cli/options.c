@@ -1,0 +1,188 @@
+/* getopt_long does the work; this file adds that a command refuses what it would not use, and says which values fit. */
+#include "analyzer/cli/cli.h"
+
+#include "base/memory.h"
+
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int has_value;
+    unsigned group;
+} known[] = {
+    {"db", required_argument, OPTION_DB},
+    {"format", required_argument, OPTION_FORMAT},
+    {"set", required_argument, OPTION_SET},
+    {"live", no_argument, OPTION_LIVE},
+    {"wait", no_argument, OPTION_WAIT},
+    {"reason", required_argument, OPTION_REASON},
+    {"since", required_argument, OPTION_WINDOW},
+    {"until", required_argument, OPTION_WINDOW},
+    {"from", required_argument, OPTION_SPAN},
+    {"to", required_argument, OPTION_SPAN},
+    {"every", required_argument, OPTION_SPAN},
+    {"evidence", required_argument, OPTION_EVIDENCE},
+    {"evidence", no_argument, OPTION_AS_EVIDENCE},
+    {"weight", required_argument, OPTION_WEIGHT},
+    {"output", required_argument, OPTION_OUTPUT},
+    {"color", required_argument, OPTION_LOG},
+    {"log-format", required_argument, OPTION_LOG},
+};
+enum { KNOWN = sizeof known / sizeof known[0] };
+
+static bool parse_format(const char *value, enum format *format, struct error *err)
+{
+    static const struct {
+        const char *name;
+        enum format format;
+    } formats[] = {{"text", FORMAT_TEXT_OUT}, {"json", FORMAT_JSON}, {"html", FORMAT_HTML}, {"md", FORMAT_MARKDOWN}};
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+        if (strcmp(value, formats[i].name) == 0) {
+            *format = formats[i].format;
+            return true;
+        }
+    }
+    return error_set(err, ERROR_USAGE, "--format %s is not known; use text or json (reports also html or md)", value);
+}
+
+static bool parse_weight(const char *value, int32_t *weight_bp, struct error *err)
+{
+    char *end;
+    double percent = strtod(value, &end);
+    if (*end == '%')
+        end++;
+    if (end == value || *end || !(percent >= 0 && percent <= 100) || fabs(percent * 100 - round(percent * 100)) > 1e-9)
+        return error_set(err, ERROR_USAGE,
+                         "`%s` is not a share of the traffic; give a percentage such as 5%% or 0.25%%", value);
+    *weight_bp = (int32_t)lround(percent * 100);
+    return true;
+}
+
+static bool add_setting(const char *value, struct options *options, struct error *err)
+{
+    const char *equals = strchr(value, '=');
+    if (!equals || equals == value)
+        return error_set(err, ERROR_USAGE, "--set %s: give NAME=VALUE", value);
+    options->settings = mem_resize(options->settings, options->setting_count + 1, sizeof *options->settings);
+    options->settings[options->setting_count++] =
+        (struct policy_setting){mem_strndup(value, (size_t)(equals - value)), mem_strdup(equals + 1)};
+    return true;
+}
+
+static bool parse_color(const char *value, enum color *color, struct error *err)
+{
+    static const char *const names[] = {"auto", "never", "always"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(value, names[i]) == 0) {
+            *color = (enum color)i;
+            return true;
+        }
+    }
+    return error_set(err, ERROR_USAGE, "--color %s is not known; use never, always or auto", value);
+}
+
+static bool parse_log_format(const char *value, bool *json, struct error *err)
+{
+    *json = strcmp(value, "json") == 0;
+    if (*json || strcmp(value, "text") == 0)
+        return true;
+    return error_set(err, ERROR_USAGE, "--log-format %s is not known; use text or json", value);
+}
+
+static bool take(const char *name, const char *value, struct options *options, struct error *err)
+{
+    struct {
+        const char *name;
+        const char **text;
+    } texts[] = {{"db", &options->db},       {"reason", &options->reason}, {"since", &options->since},
+                 {"until", &options->until}, {"from", &options->from},     {"to", &options->to},
+                 {"every", &options->every}, {"output", &options->output}};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (strcmp(name, texts[i].name) == 0) {
+            *texts[i].text = value;
+            return true;
+        }
+    }
+    if (strcmp(name, "evidence") == 0) {
+        options->evidence = value;
+        options->as_evidence = !value;
+        return true;
+    }
+    if (strcmp(name, "live") == 0)
+        return options->live = true;
+    if (strcmp(name, "wait") == 0)
+        return options->wait = true;
+    if (strcmp(name, "format") == 0)
+        return parse_format(value, &options->format, err);
+    if (strcmp(name, "color") == 0)
+        return parse_color(value, &options->color, err);
+    if (strcmp(name, "log-format") == 0)
+        return parse_log_format(value, &options->log_json, err);
+    if (strcmp(name, "weight") == 0)
+        return parse_weight(value, &options->weight_bp, err);
+    return add_setting(value, options, err);
+}
+
+static bool parse_all(const struct command *command, int argc, char **argv, struct options *options, struct error *err)
+{
+    struct option list[KNOWN + 1];
+    int count = 0;
+    for (size_t i = 0; i < KNOWN; i++)
+        if (command->options & known[i].group)
+            list[count++] = (struct option){known[i].name, known[i].has_value, NULL, 1};
+    list[count] = (struct option){0};
+    const char *letters = command->options & OPTION_OUTPUT ? "+:o:" : "+:";
+    optind = 0;
+    opterr = 0;
+    int index, letter;
+    /* A command's arguments and options may be mixed, as GNU's do: what is no option is put aside. */
+    options->arguments = mem_alloc((size_t)argc + 1, sizeof *options->arguments);
+    for (;;) {
+        while ((letter = getopt_long(argc, argv, letters, list, &index)) != -1) {
+            if (letter == ':')
+                return error_set(err, ERROR_USAGE, "%s needs a value; see `haldane help %s`", argv[optind - 1],
+                                 command->name);
+            if (letter == '?')
+                return error_set(err, ERROR_USAGE, "`haldane %s` does not take %s; see `haldane help %s`",
+                                 command->name, argv[optind - 1], command->name);
+            if (!take(letter == 'o' ? "output" : list[index].name, optarg, options, err))
+                return false;
+        }
+        if (optind >= argc)
+            return true;
+        bool rest = optind > 1 && strcmp(argv[optind - 1], "--") == 0;
+        do
+            options->arguments[options->argument_count++] = argv[optind++];
+        while (rest && optind < argc);
+        if (optind >= argc)
+            return true;
+    }
+}
+
+bool options_parse(const struct command *command, int argc, char **argv, struct options *options, struct error *err)
+{
+    *options = (struct options){.weight_bp = -1};
+    if (!parse_all(command, argc, argv, options, err))
+        return false;
+    if (options->argument_count < command->min_arguments)
+        return error_set(err, ERROR_USAGE, "`haldane %s` needs more than that; see `haldane help %s`", command->name,
+                         command->name);
+    if (options->argument_count > command->max_arguments)
+        return error_set(err, ERROR_USAGE, "`haldane %s` does not know what to do with `%s`; see `haldane help %s`",
+                         command->name, options->arguments[command->max_arguments], command->name);
+    return true;
+}
+
+void options_free(struct options *options)
+{
+    for (size_t s = 0; s < options->setting_count; s++) {
+        free(options->settings[s].name);
+        free(options->settings[s].value);
+    }
+    free(options->settings);
+    free(options->arguments);
+}

@@ -1,0 +1,218 @@
+/* haldane report: what happened and why, as a file for a person or a program. */
+#include "analyzer/cli/cli.h"
+
+#include "analyzer/judge/judge.h"
+#include "analyzer/report/report.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct material {
+    struct rollout rollout;
+    struct policy *policy;
+    char *source;
+    struct audit_entry *audit;
+    size_t audit_count;
+    struct verdict **verdicts;
+    size_t verdict_count;
+};
+
+static void material_free(struct material *material)
+{
+    rollout_clear(&material->rollout);
+    policy_free(material->policy);
+    free(material->source);
+    audit_entries_free(material->audit, material->audit_count);
+    for (size_t v = 0; v < material->verdict_count; v++)
+        verdict_free(material->verdicts[v]);
+    free(material->verdicts);
+}
+
+static bool add_verdict(struct material *material, const char *text, size_t length, struct error *err)
+{
+    struct verdict *verdict = verdict_from_json(text, length, err);
+    if (!verdict)
+        return false;
+    material->verdicts = mem_resize(material->verdicts, material->verdict_count + 1, sizeof(struct verdict *));
+    material->verdicts[material->verdict_count++] = verdict;
+    return true;
+}
+
+/* A file of one verdict, or of one a line as `haldane replay` writes it. */
+static bool read_verdicts(const char *path, struct material *material, struct error *err)
+{
+    size_t length;
+    char *text = read_file(path, &length, err);
+    if (!text)
+        return false;
+    bool ok = true;
+    size_t line = 1;
+    for (char *p = text; ok && p < text + length; line++) {
+        size_t n = strcspn(p, "\n");
+        if (n > 0 && !add_verdict(material, p, n, err)) {
+            error_prefix(err, "%s:%zu", path, line);
+            ok = false;
+        }
+        p += n + 1;
+    }
+    free(text);
+    if (ok && material->verdict_count == 0)
+        return error_set(err, ERROR_DATA, "%s holds no verdict; give one as `haldane judge --format json` writes it",
+                         path);
+    return ok;
+}
+
+static bool load_verdicts(struct store *store, const char *id, struct material *material, struct error *err)
+{
+    char **texts = NULL;
+    size_t count = 0;
+    if (!store_load_verdicts(store, id, false, &texts, &count, err))
+        return false;
+    bool ok = true;
+    for (size_t i = 0; i < count; i++) {
+        ok = ok && add_verdict(material, texts[i], strlen(texts[i]), err);
+        free(texts[i]);
+    }
+    free(texts);
+    return ok;
+}
+
+/* The last verdict again, with intervals that hold under bursts too: worth their time in a report, not at every look.
+ */
+static void judge_again(struct material *material, const struct evidence *evidence)
+{
+    struct judge *judge = judge_new(material->policy);
+    struct look look = {0};
+    int64_t after_ms = INT64_MIN;
+    uint64_t folded = 0;
+    uint64_t last = material->verdict_count ? material->verdicts[material->verdict_count - 1]->look : 0;
+    while (folded < last && evidence_next_look(evidence, &after_ms, &look)) {
+        judge_observe(judge, evidence, &look);
+        folded += look.weight_bp > 0;
+    }
+    look_free(&look);
+    struct verdict *verdict = judge_verdict(judge, material->rollout.id, EFFECTS_ROBUST);
+    judge_free(judge);
+    if (material->verdict_count) {
+        verdict_free(material->verdicts[material->verdict_count - 1]);
+        material->verdicts[material->verdict_count - 1] = verdict;
+        return;
+    }
+    material->verdicts = mem_alloc(1, sizeof(struct verdict *));
+    material->verdicts[material->verdict_count++] = verdict;
+}
+
+static bool load_policy_of(struct store *store, const char *id, struct material *material, struct error *err)
+{
+    struct stored_policy stored;
+    if (!store_load_policy(store, id, &stored, err))
+        return false;
+    struct policy_problems problems = {0};
+    material->policy = policy_load_text(stored.source, strlen(stored.source), id, stored.settings, stored.setting_count,
+                                        NULL, &problems, err);
+    policy_problems_free(&problems);
+    material->source = mem_strdup(stored.source);
+    stored_policy_free(&stored);
+    return material->policy != NULL;
+}
+
+static bool load_rollout(struct store *store, const char *id, struct material *material, struct error *err)
+{
+    if (!store_load_rollout(store, id, &material->rollout, err) || !load_policy_of(store, id, material, err) ||
+        !load_verdicts(store, id, material, err) ||
+        !store_load_audit(store, id, &material->audit, &material->audit_count, err))
+        return false;
+    struct evidence *evidence = store_load_evidence(store, id, material->policy->look_ms, err);
+    if (!evidence)
+        return false;
+    judge_again(material, evidence);
+    evidence_free(evidence);
+    return true;
+}
+
+static char *render(const struct options *options, const struct material *material, bool of_rollout)
+{
+    struct report report = {.rollout = of_rollout ? &material->rollout : NULL,
+                            .verdicts = (const struct verdict *const *)material->verdicts,
+                            .verdict_count = material->verdict_count,
+                            .audit = material->audit,
+                            .audit_count = material->audit_count,
+                            .policy_source = material->source};
+    switch (options->format) {
+    case FORMAT_HTML:
+        return report_html(&report);
+    case FORMAT_MARKDOWN:
+        return report_markdown(&report);
+    case FORMAT_JSON:
+        return report_json(&report);
+    default:
+        return report_text(&report);
+    }
+}
+
+static char *evidence_text(struct store *store, const char *id, struct error *err)
+{
+    struct material material = {0};
+    struct evidence *evidence = NULL;
+    if (load_policy_of(store, id, &material, err))
+        evidence = store_load_evidence(store, id, material.policy->look_ms, err);
+    char *text = evidence ? evidence_to_json(evidence) : NULL;
+    evidence_free(evidence);
+    material_free(&material);
+    return text;
+}
+
+static char *report_of_store(const struct options *options, const char *id, struct error *err)
+{
+    struct store *store = open_store(options, err);
+    if (!store)
+        return NULL;
+    char *text = NULL;
+    struct material material = {0};
+    if (options->as_evidence)
+        text = evidence_text(store, id, err);
+    else if (load_rollout(store, id, &material, err))
+        text = render(options, &material, true);
+    material_free(&material);
+    store_close(store);
+    return text;
+}
+
+static char *report_of_file(const struct options *options, const char *path, struct error *err)
+{
+    struct material material = {0};
+    char *text = read_verdicts(path, &material, err) ? render(options, &material, false) : NULL;
+    material_free(&material);
+    return text;
+}
+
+static int run(const struct options *options)
+{
+    struct error err = {0};
+    const char *what = options->arguments[0];
+    bool file = strcmp(what, "-") == 0 || strchr(what, '/') || access(what, R_OK) == 0;
+    char *text =
+        file && !options->as_evidence ? report_of_file(options, what, &err) : report_of_store(options, what, &err);
+    bool ok = text && write_output(options->output, text, &err);
+    free(text);
+    return ok ? 0 : fail(&err);
+}
+
+const struct command command_report = {
+    .name = "report",
+    .summary = "what happened and why: text, html, md, json, or the evidence",
+    .page = "Usage: haldane report ID|VERDICT.json [--format text|html|md|json] [-o FILE] [--db FILE]\n"
+            "       haldane report ID --evidence [-o FILE] [--db FILE]\n\n"
+            "The standalone report of a rollout, or of a file with verdicts as `judge` and `replay` write them with\n"
+            "--format json. The html is one file without scripts.\n"
+            "  --evidence         the rollout's evidence instead, for `judge --evidence` and `replay --evidence`\n"
+            "  -o, --output FILE  written at once or not at all; without it to standard output\n\n"
+            "Exit codes: 0 done, 65 a file that holds no verdict, 66 no such rollout or file, 74 not writable.\n",
+    .options = OPTION_DB | OPTION_FORMAT | OPTION_OUTPUT | OPTION_AS_EVIDENCE,
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .run = run,
+};

@@ -1,0 +1,116 @@
+/*
+ * haldane rollout: begin, then advance on the clock to the end. However it is stopped, traffic goes back to stable
+ * first: a rollout that nobody attends must not go on.
+ */
+#include "analyzer/cli/cli.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+
+static volatile sig_atomic_t stopped;
+
+static void on_signal(int number)
+{
+    stopped = number;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
+
+/* Sleeps until a time or a signal. */
+static void sleep_until(int64_t at_ms)
+{
+    int64_t left_ms = at_ms - wall_clock_ms();
+    left_ms = left_ms < 50 ? 50 : left_ms > 1000 ? 1000 : left_ms;
+    struct timespec time = {(time_t)(left_ms / 1000), (long)(left_ms % 1000) * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* What cannot be mended by trying again: going on would be without evidence or without a record. */
+static bool is_fatal(const struct error *err)
+{
+    return err->code != ERROR_UNAVAILABLE && err->code != ERROR_BUSY;
+}
+
+static bool order_abort(struct engine *engine, const char *reason, struct error *err)
+{
+    *err = (struct error){0};
+    return rollout_ended(engine_rollout(engine)) || engine_order(engine, EVENT_ABORT, reason, err);
+}
+
+static bool go_on(struct engine *engine, struct live *live, struct error *err)
+{
+    int second = 0;
+    while (!rollout_ended(engine_rollout(engine))) {
+        if (stopped && second != stopped) {
+            second = stopped;
+            order_abort(engine, "interrupted", err);
+            live_update(live, engine, err);
+            continue;
+        }
+        sleep_until(engine_next_look_ms(engine));
+        if (stopped && !second)
+            continue;
+        *err = (struct error){0};
+        bool ok = engine_advance(engine, err);
+        if (!ok && is_fatal(err) && engine_rollout(engine)->state != ROLLOUT_ROLLING_BACK) {
+            struct error why = *err;
+            live_update(live, engine, &why);
+            if (!order_abort(engine, why.text, err))
+                return false;
+            *err = why;
+            return false;
+        }
+        live_update(live, engine, err);
+    }
+    return true;
+}
+
+static int run(const struct options *options)
+{
+    struct error err = {0};
+    struct policy *policy = load_policy(options, options->arguments[0], &err);
+    struct store *store = policy ? open_store(options, &err) : NULL;
+    if (!store) {
+        policy_free(policy);
+        return fail(&err);
+    }
+    catch_signals();
+    struct engine_setup setup = {store, user_name(), wall_clock_ms};
+    struct engine *engine = engine_begin(&setup, policy, &err);
+    if (!engine) {
+        store_close(store);
+        return fail(&err);
+    }
+    struct live *live = live_new(options);
+    live_update(live, engine, NULL);
+    bool ok = go_on(engine, live, &err);
+    live_free(live);
+    show_rollout(options, engine_rollout(engine), engine_policy(engine), engine_verdict(engine),
+                 engine_next_look_ms(engine));
+    int code = ok ? exit_of_state(engine_rollout(engine)->state) : fail(&err);
+    engine_close(engine);
+    store_close(store);
+    return code;
+}
+
+const struct command command_rollout = {
+    .name = "rollout",
+    .summary = "begin, then advance on the clock until promoted or rolled back",
+    .page = "Usage: haldane rollout POLICY [--set NAME=VALUE…] [--db FILE] [--format text|json]\n"
+            "                       [--color never|always|auto] [--log-format text|json]\n\n"
+            "The whole rollout in one process, with a live display on a terminal and one line a change in a log.\n"
+            "SIGINT, SIGTERM and SIGHUP put all traffic back on stable before it ends.\n\n"
+            "Exit codes: 0 promoted, 20 rolled back; others as `haldane begin`.\n",
+    .options = OPTION_DB | OPTION_SET | OPTION_FORMAT | OPTION_LOG,
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .run = run,
+};

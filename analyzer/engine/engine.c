@@ -1,0 +1,345 @@
+/*
+ * One pass of a rollout, from the balancer's truth over the evidence to the next move. Time comes from the setup's
+ * clock, so that tests can turn it.
+ */
+#include "analyzer/engine/private.h"
+
+#include "analyzer/model/format.h"
+#include "base/memory.h"
+#include "policies/load.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    HISTORY_LOOKS = 20, /* of stable before the rollout, to know its normal level from */
+    MAX_LOOKS = 500,    /* folded in one pass; the next pass takes the rest */
+};
+
+static struct engine *engine_new(const struct engine_setup *setup, struct policy *policy, struct error *err)
+{
+    struct engine *engine = mem_alloc(1, sizeof *engine);
+    engine->setup = *setup;
+    engine->policy = policy;
+    engine->driver = driver_open(&policy->traffic, err);
+    engine->collector = engine->driver ? collector_new(policy, err) : NULL;
+    engine->judge = judge_new(policy);
+    if (engine->collector)
+        return engine;
+    engine_close(engine);
+    return NULL;
+}
+
+void engine_close(struct engine *engine)
+{
+    if (!engine)
+        return;
+    if (engine->locked)
+        store_unlock(engine->setup.store, engine->rollout.id);
+    judge_free(engine->judge);
+    verdict_free(engine->verdict);
+    evidence_free(engine->evidence);
+    collector_free(engine->collector);
+    if (engine->driver)
+        driver_close(engine->driver);
+    policy_free(engine->policy);
+    rollout_clear(&engine->rollout);
+    free(engine);
+}
+
+/* --- begin --- */
+
+static bool check_balancer(struct engine *engine, struct error *err)
+{
+    struct driver_state state;
+    enum driver_status status = driver_get(engine->driver, &state, err);
+    if (status == DRIVER_UNSUPPORTED)
+        return true;
+    if (status != DRIVER_OK)
+        return false;
+    char share[FORMAT_TEXT];
+    if (state.share_bp != 0)
+        return error_set(err, ERROR_BUSY,
+                         "the canary already has %s of the traffic (%s); put it on stable first: haldane traffic "
+                         "stable POLICY",
+                         format_weight(state.share_bp, share), state.detail);
+    if (state.health_known && state.up[TRACK_CANARY] == 0)
+        return error_set(err, ERROR_UNAVAILABLE,
+                         "no canary server is up in the balancer (%s); start the canary and wait for its health check",
+                         state.detail);
+    return true;
+}
+
+static bool check_metrics(struct engine *engine, struct error *err)
+{
+    size_t count;
+    struct probe *probes = collector_probe(engine->collector, engine->setup.now_ms(), &count);
+    bool ok = probes_check(engine->policy, probes, count, err);
+    probes_free(probes, count);
+    return ok;
+}
+
+static bool fetch_history(struct engine *engine, struct error *err)
+{
+    const struct policy *policy = engine->policy;
+    int64_t until_ms = engine->setup.now_ms() - policy->settle_ms, last_ms;
+    return collect(engine->collector, until_ms - HISTORY_LOOKS * policy->look_ms, until_ms, policy->look_ms,
+                   engine->evidence, &last_ms, err);
+}
+
+static void name_rollout(struct engine *engine)
+{
+    time_t now = (time_t)(engine->setup.now_ms() / 1000);
+    struct tm tm;
+    gmtime_r(&now, &tm);
+    char stamp[32];
+    strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &tm);
+    snprintf(engine->rollout.id, sizeof engine->rollout.id, "%.63s-%s", engine->policy->service, stamp);
+    engine->rollout.service = mem_strdup(engine->policy->service);
+}
+
+/* Adds the rollout and takes it, with the evidence of before; nothing has moved yet. */
+static bool register_rollout(struct engine *engine, struct error *err)
+{
+    struct store *store = engine->setup.store;
+    struct rollout *rollout = &engine->rollout;
+    int64_t now_ms = engine->setup.now_ms();
+    name_rollout(engine);
+    rollout->begun_ms = now_ms;
+    rollout->step_since_ms = now_ms;
+    rollout->lease_until_ms = now_ms + engine->policy->traffic.unattended_ms;
+    if (!store_begin(store, err))
+        return false;
+    bool ok = store_add_rollout(store, rollout, engine->policy, err);
+    ok = ok && record_looks(engine, err) && store_commit(store, err);
+    if (!ok) {
+        store_rollback(store);
+        return false;
+    }
+    engine->evidence->rollout = mem_strdup(rollout->id);
+    engine->locked = store_lock(store, rollout->id, err);
+    /* The first look begins with the first weight. */
+    rollout->last_look_ms = now_ms;
+    return engine->locked;
+}
+
+/* The first weight could not be set: the rollout ends before it began, with the traffic proven to be on stable. */
+static void give_up(struct engine *engine, struct error *err)
+{
+    struct error why = *err, back = {0};
+    if (rollout_ended(&engine->rollout))
+        return;
+    if (!move_to_stable(engine, CAUSE_DRIVER, why.text, &back))
+        error_set(err, back.code, "%.500s; then: %.500s", why.text, back.text);
+}
+
+struct engine *engine_begin(const struct engine_setup *setup, struct policy *policy, struct error *err)
+{
+    struct engine *engine = engine_new(setup, policy, err);
+    if (!engine)
+        return NULL;
+    engine->evidence = evidence_new(policy->service, policy->look_ms);
+    if (!check_balancer(engine, err) || !check_metrics(engine, err) || !fetch_history(engine, err) ||
+        !register_rollout(engine, err)) {
+        engine_close(engine);
+        return NULL;
+    }
+    if (move_to_step(engine, 0, "first step", err))
+        return engine;
+    give_up(engine, err);
+    engine_close(engine);
+    return NULL;
+}
+
+/* --- open --- */
+
+static struct policy *load_stored_policy(const struct engine_setup *setup, const char *id, struct error *err)
+{
+    struct stored_policy stored;
+    if (!store_load_policy(setup->store, id, &stored, err))
+        return NULL;
+    struct policy_problems problems = {0};
+    struct policy *policy = policy_load_text(stored.source, strlen(stored.source), id, stored.settings,
+                                             stored.setting_count, NULL, &problems, err);
+    policy_problems_free(&problems);
+    stored_policy_free(&stored);
+    return policy;
+}
+
+static bool load_record(struct engine *engine, const char *id, struct error *err)
+{
+    struct store *store = engine->setup.store;
+    if (!store_load_rollout(store, id, &engine->rollout, err))
+        return false;
+    /* Locked before it is read again: what another process has just written must be seen. */
+    engine->locked = store_lock(store, engine->rollout.id, err);
+    if (!engine->locked)
+        return false;
+    rollout_clear(&engine->rollout);
+    if (!store_load_rollout(store, id, &engine->rollout, err))
+        return false;
+    engine->evidence = store_load_evidence(store, id, engine->policy->look_ms, err);
+    return engine->evidence != NULL;
+}
+
+static void fold_again(struct engine *engine)
+{
+    struct look look = {0};
+    int64_t after_ms = INT64_MIN;
+    while (evidence_next_look(engine->evidence, &after_ms, &look))
+        judge_observe(engine->judge, engine->evidence, &look);
+    look_free(&look);
+    struct verdict *verdict = judge_verdict(engine->judge, engine->rollout.id, EFFECTS_LIVE);
+    if (verdict->look > 0)
+        engine->verdict = verdict;
+    else
+        verdict_free(verdict);
+}
+
+struct engine *engine_open(const struct engine_setup *setup, const char *id, struct error *err)
+{
+    struct rollout known = {0};
+    if (!store_load_rollout(setup->store, id, &known, err))
+        return NULL;
+    rollout_clear(&known);
+    struct policy *policy = load_stored_policy(setup, id, err);
+    struct engine *engine = policy ? engine_new(setup, policy, err) : NULL;
+    if (!engine)
+        return NULL;
+    if (!load_record(engine, id, err)) {
+        engine_close(engine);
+        return NULL;
+    }
+    fold_again(engine);
+    return engine;
+}
+
+/* --- advance --- */
+
+static const char *out_of_time_reason(const struct engine *engine)
+{
+    int64_t now_ms = engine->setup.now_ms();
+    if (now_ms - engine->rollout.begun_ms >= engine->policy->deadline_ms)
+        return "the rollout's deadline has passed";
+    if (now_ms >= engine->rollout.lease_until_ms)
+        return "the lease has run out: there was no look for too long";
+    return engine->verdict->reason;
+}
+
+/* Appends what is due to the evidence and folds it. Nothing due is no failure. */
+static bool take_looks(struct engine *engine, struct error *err)
+{
+    const struct policy *policy = engine->policy;
+    struct rollout *rollout = &engine->rollout;
+    int64_t due_ms = engine->setup.now_ms() - policy->settle_ms - rollout->last_look_ms;
+    int64_t looks = due_ms / policy->look_ms;
+    if (looks <= 0)
+        return true;
+    looks = looks < MAX_LOOKS ? looks : MAX_LOOKS;
+    int64_t last_ms, until_ms = rollout->last_look_ms + looks * policy->look_ms;
+    if (!collect(engine->collector, rollout->last_look_ms, until_ms, policy->look_ms, engine->evidence, &last_ms, err))
+        return false;
+    if (!store_begin(engine->setup.store, err))
+        return false;
+    rollout->lease_until_ms = engine->setup.now_ms() + policy->traffic.unattended_ms;
+    if (record_looks(engine, err) && store_save_rollout(engine->setup.store, rollout, err) &&
+        store_commit(engine->setup.store, err))
+        return true;
+    store_rollback(engine->setup.store);
+    return false;
+}
+
+bool engine_advance(struct engine *engine, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    if (rollout_ended(rollout))
+        return true;
+    struct error driver_error = {0};
+    bool reached = move_reconcile(engine, &driver_error);
+    if (rollout_ended(rollout))
+        return true;
+    if (rollout->state == ROLLOUT_ROLLING_BACK) {
+        *err = driver_error;
+        return false;
+    }
+    enum rollout_event event = rollout_event_of(engine->policy, rollout, NULL, engine->setup.now_ms());
+    if (event == EVENT_WAITING) {
+        if (!take_looks(engine, err))
+            return false;
+        event = rollout_event_of(engine->policy, rollout, engine->verdict, engine->setup.now_ms());
+        /* What the last step proved is not proof for this one. */
+        bool of_this_step = engine->verdict && engine->verdict->step_index == (int32_t)rollout->step &&
+                            engine->verdict->weight_bp == rollout->weight_bp &&
+                            engine->verdict->at_ms > rollout->step_since_ms;
+        if (!of_this_step && event != EVENT_HARM && event != EVENT_OUT_OF_TIME)
+            event = EVENT_WAITING;
+    }
+    enum rollout_cause cause = event == EVENT_HARM ? CAUSE_HARMED : CAUSE_EXPIRED;
+    const char *reason = event == EVENT_OUT_OF_TIME ? out_of_time_reason(engine)
+                         : engine->verdict          ? engine->verdict->reason
+                                                    : "";
+    if (!move_carry_out(engine, event, cause, reason, err))
+        return false;
+    if (!reached && !rollout_ended(rollout)) {
+        *err = driver_error;
+        return false;
+    }
+    return true;
+}
+
+/* --- orders --- */
+
+static const char *order_name(enum rollout_event order)
+{
+    return rollout_event_names[order];
+}
+
+bool engine_order(struct engine *engine, enum rollout_event order, const char *reason, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    enum rollout_event event = order == EVENT_PROMOTE ? rollout_promote_event(engine->policy, rollout) : order;
+    if (rollout_table[rollout->state][event].action == ACTION_REFUSE)
+        return move_carry_out(engine, event, CAUSE_PERSON, reason, err);
+    int64_t now_ms = engine->setup.now_ms();
+    evidence_add_decision(engine->evidence, now_ms, order_name(order), engine->setup.actor, reason);
+    const struct evidence_decision *decision = &engine->evidence->decisions[engine->evidence->decision_count - 1];
+    struct error store_error;
+    bool recorded = store_add_decision(engine->setup.store, rollout->id, decision, &store_error);
+    /* An order to go back is obeyed even when it cannot be written down. */
+    if (!recorded && order != EVENT_ABORT) {
+        *err = store_error;
+        return false;
+    }
+    char *why = mem_printf("%s (%s by %s)", reason, order_name(order), engine->setup.actor);
+    bool ok = move_carry_out(engine, event, CAUSE_PERSON, why, err);
+    free(why);
+    return ok;
+}
+
+const struct rollout *engine_rollout(const struct engine *engine)
+{
+    return &engine->rollout;
+}
+
+const struct policy *engine_policy(const struct engine *engine)
+{
+    return engine->policy;
+}
+
+const struct evidence *engine_evidence(const struct engine *engine)
+{
+    return engine->evidence;
+}
+
+const struct verdict *engine_verdict(const struct engine *engine)
+{
+    return engine->verdict;
+}
+
+int64_t engine_next_look_ms(const struct engine *engine)
+{
+    enum { SLACK_MS = 20 };
+    return engine->rollout.last_look_ms + engine->policy->look_ms + engine->policy->settle_ms + SLACK_MS;
+}

@@ -1,0 +1,61 @@
+/*
+ * The engine: the only place that acts. It holds one rollout at a time: gathers its evidence, lets the judge and the
+ * state machine decide, writes down what it is about to do, moves the balancer, and records what it read back.
+ *
+ * Whatever fails on the way up leaves the traffic as it is; whatever fails on the way down is tried again until the
+ * balancer proves that stable has everything.
+ */
+#ifndef HALDANE_ENGINE_ENGINE_H
+#define HALDANE_ENGINE_ENGINE_H
+
+#include "analyzer/model/evidence.h"
+#include "analyzer/model/rollout.h"
+#include "analyzer/model/verdict.h"
+#include "analyzer/rollout/machine.h"
+#include "analyzer/store/store.h"
+#include "base/error.h"
+#include "policies/policy.h"
+
+struct engine;
+
+struct engine_setup {
+    struct store *store;     /* borrowed */
+    const char *actor;       /* who gives the orders; borrowed */
+    int64_t (*now_ms)(void); /* the clock, Unix milliseconds */
+};
+
+/*
+ * Opens a rollout under `policy`, which the engine then owns (also on failure): checks that Prometheus answers, that
+ * stable's metrics are there, that the balancer can be read, has no canary traffic yet and a canary that is up; takes
+ * the service; sets the first weight and reads it back. NULL with `err` if any of it fails; no traffic has moved then,
+ * or it is proven back on stable.
+ */
+struct engine *engine_begin(const struct engine_setup *setup, struct policy *policy, struct error *err);
+
+/*
+ * Takes a rollout that is in the store, for this process alone (ERROR_BUSY if another one has it). Its evidence is
+ * folded again, which gives the judge's state.
+ */
+struct engine *engine_open(const struct engine_setup *setup, const char *id, struct error *err);
+void engine_close(struct engine *engine);
+
+/*
+ * Folds every complete look since the last call and acts: at the first look that shows harm; upward if the step is
+ * still proven after the last look. Renews the lease. False with `err` if something could not be reached or written;
+ * the rollout is then where it was, or on its way to stable.
+ */
+bool engine_advance(struct engine *engine, struct error *err);
+
+/* A person's order: EVENT_PROMOTE, EVENT_HOLD, EVENT_RESUME or EVENT_ABORT. ERROR_USAGE if the state does not take it.
+ */
+bool engine_order(struct engine *engine, enum rollout_event order, const char *reason, struct error *err);
+
+const struct rollout *engine_rollout(const struct engine *engine);
+const struct policy *engine_policy(const struct engine *engine);
+const struct evidence *engine_evidence(const struct engine *engine);
+const struct verdict *engine_verdict(const struct engine *engine); /* of the last look; NULL before the first */
+
+/* When the next look can be folded. */
+int64_t engine_next_look_ms(const struct engine *engine);
+
+#endif

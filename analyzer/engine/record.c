@@ -1,0 +1,73 @@
+/*
+ * Writing down: the record in memory and the one in the store change together, in one transaction per event, so that a
+ * crash leaves both at the same point.
+ */
+#include "analyzer/engine/private.h"
+
+#include "base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void record_reason(struct engine *engine, const char *reason)
+{
+    char *copy = mem_strdup(reason);
+    free(engine->rollout.reason);
+    engine->rollout.reason = copy;
+}
+
+bool record_state(struct engine *engine, const char *event, const char *detail, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    char *actor = mem_strdup(engine->setup.actor), *name = mem_strdup(event), *text = mem_strdup(detail);
+    struct audit_entry entry = {engine->setup.now_ms(), actor, name, text, rollout->weight_bp};
+    bool ok = store_save_rollout(engine->setup.store, rollout, err) &&
+              store_add_audit(engine->setup.store, rollout->id, &entry, err);
+    free(actor);
+    free(name);
+    free(text);
+    return ok;
+}
+
+bool record_weight(struct engine *engine, int64_t from_ms, uint32_t weight_bp, struct error *err)
+{
+    const struct evidence *evidence = engine->evidence;
+    /* Times of weights rise strictly: two changes within one millisecond are a millisecond apart in the record. */
+    if (evidence->weight_count && evidence->weights[evidence->weight_count - 1].from_ms >= from_ms)
+        from_ms = evidence->weights[evidence->weight_count - 1].from_ms + 1;
+    evidence_add_weight(engine->evidence, from_ms, weight_bp);
+    return store_add_weight(engine->setup.store, engine->rollout.id, from_ms, weight_bp, err);
+}
+
+static bool record_look(struct engine *engine, const struct look *look, struct error *err)
+{
+    struct store *store = engine->setup.store;
+    char *json = evidence_look_to_json(engine->evidence, look);
+    bool ok = store_add_look(store, engine->rollout.id, look->at_ms, json, err);
+    free(json);
+    if (!ok)
+        return false;
+    judge_observe(engine->judge, engine->evidence, look);
+    if (look->weight_bp == 0)
+        return true;
+    verdict_free(engine->verdict);
+    engine->verdict = judge_verdict(engine->judge, engine->rollout.id, EFFECTS_LIVE);
+    json = verdict_to_json(engine->verdict);
+    ok = store_add_verdict(store, engine->rollout.id, engine->verdict->look, look->at_ms, json, err);
+    free(json);
+    return ok;
+}
+
+bool record_looks(struct engine *engine, struct error *err)
+{
+    struct look look = {0};
+    int64_t after_ms = engine->rollout.last_look_ms;
+    bool ok = true, harm = false;
+    while (ok && !harm && evidence_next_look(engine->evidence, &after_ms, &look)) {
+        ok = record_look(engine, &look, err);
+        harm = ok && engine->verdict && verdict_is_harm(engine->verdict);
+        engine->rollout.last_look_ms = after_ms;
+    }
+    look_free(&look);
+    return ok;
+}

@@ -1,0 +1,371 @@
+/*
+ * One metric's comparisons: which events are compared is frozen once from stable alone, before anything is bet on; then
+ * each look adds one e-value per comparison and purpose.
+ *
+ * Arm X is the one that has too many of the event when the canary does harm: the canary for failures and slow requests,
+ * stable for fast ones.
+ */
+#include "analyzer/judge/state.h"
+
+#include "base/memory.h"
+#include "stats/flip.h"
+#include "stats/logmath.h"
+#include "stats/lr.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CALIBRATION_ERRORS = 100,   /* stable requests before an error rate is frozen */
+    CALIBRATION_LATENCY = 1000, /* and before a latency distribution is */
+};
+
+/* Where a boundary tells anything at all, and where it may bet for abort: docs/statistics.md, "Latency". */
+static const double informative_low = 0.001, informative_high = 0.98, fast_high = 0.95;
+static const double rate_max = 0.1; /* p_max of FLIP's absolute margin */
+
+/* --- calibration --- */
+
+static void add_counts(struct instance_counts *sum, const struct instance_counts *counts, size_t edges)
+{
+    sum->requests += counts->requests;
+    sum->failed += counts->failed;
+    for (size_t e = 0; e < edges; e++)
+        sum->buckets[e] += counts->buckets[e];
+}
+
+static struct comparison *add_comparison(struct metric_state *metric, uint32_t planned_looks)
+{
+    metric->comparisons = mem_resize(metric->comparisons, metric->comparison_count + 1, sizeof *metric->comparisons);
+    struct comparison *comparison = &metric->comparisons[metric->comparison_count++];
+    *comparison = (struct comparison){.bets = true};
+    mixture_init(&comparison->harm, FLIP_BETS, RESTART_TAIL, planned_looks);
+    mixture_init(&comparison->hold, LR_BETS, RESTART_TAIL, planned_looks);
+    mixture_init(&comparison->safe, FLIP_BETS, RESTART_NONE, 0);
+    return comparison;
+}
+
+static void freeze_errors(struct metric_state *metric, uint32_t planned_looks)
+{
+    const struct policy_metric *policy = metric->policy;
+    struct comparison *comparison = add_comparison(metric, planned_looks);
+    comparison->gate = true;
+    comparison->rate = ((double)metric->calibration.failed + 0.5) / ((double)metric->calibration.requests + 1);
+    comparison->abort_ratio = policy->abort_ratio;
+    comparison->abort_absolute = policy->abort_absolute;
+    comparison->full = (struct margin){policy->promote_ratio, policy->promote_absolute};
+}
+
+static void add_boundary(struct metric_state *metric, size_t i, uint32_t planned_looks)
+{
+    const struct latency_shape *shape = &metric->shape;
+    double slow = shape->slow[i];
+    if (slow < informative_low || slow > informative_high)
+        return;
+    struct comparison *comparison = add_comparison(metric, planned_looks);
+    comparison->edge = i;
+    comparison->rate = slow;
+    comparison->fast = slow > 0.5;
+    comparison->bets = slow <= fast_high;
+    double (*ratio)(const struct latency_shape *, size_t, double) =
+        comparison->fast ? latency_fast_ratio : latency_slow_ratio;
+    comparison->abort_ratio = ratio(shape, i, metric->policy->abort_slower);
+    comparison->full = (struct margin){ratio(shape, i, metric->policy->promote_slower), 0};
+}
+
+static double logit(double p)
+{
+    return log(p / (1 - p));
+}
+
+static void choose_gates(struct metric_state *metric)
+{
+    for (size_t q = 0; q < metric->policy->quantile_count; q++) {
+        double target = logit(1 - metric->policy->quantiles[q]);
+        struct comparison *nearest = NULL;
+        for (size_t c = 0; c < metric->comparison_count; c++) {
+            struct comparison *comparison = &metric->comparisons[c];
+            if (!nearest || fabs(logit(comparison->rate) - target) < fabs(logit(nearest->rate) - target))
+                nearest = comparison;
+        }
+        if (nearest)
+            nearest->gate = true;
+    }
+}
+
+static void freeze_latency(struct metric_state *metric, uint32_t planned_looks)
+{
+    if (!latency_shape_init(&metric->shape, metric->edges, metric->calibration.buckets, metric->edge_count))
+        return;
+    for (size_t i = 0; i < metric->shape.edges; i++)
+        add_boundary(metric, i, planned_looks);
+    choose_gates(metric);
+}
+
+void metric_calibrate(struct metric_state *metric, const struct track_counts *stable, uint32_t planned_looks)
+{
+    if (metric->frozen || !stable->present)
+        return;
+    for (size_t i = 0; i < stable->count; i++)
+        add_counts(&metric->calibration, &stable->instances[i], metric->edge_count);
+    bool latency = metric->policy->type == METRIC_LATENCY;
+    if (metric->calibration.requests < (latency ? CALIBRATION_LATENCY : CALIBRATION_ERRORS))
+        return;
+    if (latency)
+        freeze_latency(metric, planned_looks);
+    else
+        freeze_errors(metric, planned_looks);
+    metric->frozen = true;
+}
+
+void metric_widen(struct metric_state *metric, double scale)
+{
+    for (size_t c = 0; c < metric->comparison_count; c++) {
+        struct comparison *comparison = &metric->comparisons[c];
+        comparison->now = comparison->fast ? margins_widen_fast(comparison->full, scale)
+                                           : margins_widen(comparison->full, scale, comparison->rate);
+    }
+}
+
+void metric_restart_step(struct metric_state *metric)
+{
+    for (size_t c = 0; c < metric->comparison_count; c++)
+        mixture_init(&metric->comparisons[c].safe, FLIP_BETS, RESTART_NONE, 0);
+    metric->step_looks = 0;
+    metric->step_canary = 0;
+}
+
+/* --- bets --- */
+
+struct events {
+    uint64_t k, n;
+};
+
+static struct events count_events(const struct metric_state *metric, const struct comparison *comparison,
+                                  const struct instance_counts *counts)
+{
+    if (metric->policy->type == METRIC_ERRORS)
+        return (struct events){counts->failed, counts->requests};
+    /* The shape leaves out boundaries at or below zero, so its index is found again by value. */
+    double edge = metric->shape.edge[comparison->edge];
+    uint64_t fast = 0;
+    for (size_t e = 0; e < metric->edge_count && metric->edges[e] <= edge; e++)
+        fast += counts->buckets[e];
+    return (struct events){comparison->fast ? fast : counts->requests - fast, counts->requests};
+}
+
+static struct flip_counts flip_counts(const struct comparison *comparison, struct events canary, struct events stable)
+{
+    if (comparison->fast)
+        return (struct flip_counts){stable.k, stable.n, canary.k, canary.n};
+    return (struct flip_counts){canary.k, canary.n, stable.k, stable.n};
+}
+
+/*
+ * Blocks of stable instances, as many in each as the canary has: comparing the canary with blocks of its own size keeps
+ * the arms equally noisy. Averages over blocks stay e-values.
+ */
+static size_t block_count(const struct arms *arms)
+{
+    if (!arms->named || arms->tracks[TRACK_CANARY]->count == 0)
+        return 0;
+    return arms->tracks[TRACK_STABLE]->count / arms->tracks[TRACK_CANARY]->count;
+}
+
+static struct events block_events(const struct metric_state *metric, const struct comparison *comparison,
+                                  const struct arms *arms, size_t block)
+{
+    size_t size = arms->tracks[TRACK_CANARY]->count;
+    struct events sum = {0, 0};
+    for (size_t i = block * size; i < (block + 1) * size; i++) {
+        struct events one = count_events(metric, comparison, &arms->tracks[TRACK_STABLE]->instances[i]);
+        sum.k += one.k;
+        sum.n += one.n;
+    }
+    return sum;
+}
+
+static void flip_blocks(const struct metric_state *metric, const struct comparison *comparison, const struct arms *arms,
+                        const struct flip_null *null, double log_e[FLIP_BETS])
+{
+    size_t blocks = block_count(arms);
+    struct events canary = count_events(metric, comparison, &arms->sum[TRACK_CANARY]);
+    for (int l = 0; l < FLIP_BETS; l++)
+        log_e[l] = -INFINITY;
+    for (size_t b = 0; b < blocks; b++) {
+        struct flip_counts counts = flip_counts(comparison, canary, block_events(metric, comparison, arms, b));
+        double one[FLIP_BETS];
+        flip_log_e(&counts, null, one);
+        for (int l = 0; l < FLIP_BETS; l++)
+            log_e[l] = log_add_exp(log_e[l], one[l] - log((double)blocks));
+    }
+}
+
+static bool may_bet_on_harm(struct judge *judge, const struct comparison *comparison, const struct arms *arms)
+{
+    const struct instance_counts *sum = arms->sum;
+    if (!comparison->bets || (comparison->fast && block_count(arms) == 0))
+        return false;
+    if (arms->named && arms->tracks[TRACK_CANARY]->count > arms->tracks[TRACK_STABLE]->count) {
+        judge->too_many_canaries = true;
+        return false;
+    }
+    if (comparison->abort_absolute > 0 && comparison->rate > rate_max / 2) {
+        judge->rate_too_high = true;
+        return false;
+    }
+    double all = (double)sum[TRACK_CANARY].requests + (double)sum[TRACK_STABLE].requests;
+    return (double)sum[TRACK_CANARY].requests <= 0.52 * all;
+}
+
+static void bet_harm(struct judge *judge, const struct metric_state *metric, struct comparison *comparison,
+                     const struct arms *arms, struct events canary, struct events stable)
+{
+    if (!may_bet_on_harm(judge, comparison, arms)) {
+        mixture_look(&comparison->harm, NULL);
+        return;
+    }
+    struct flip_null null = {FLIP_ABORT, comparison->abort_ratio, comparison->abort_absolute, rate_max};
+    double log_e[FLIP_BETS];
+    if (comparison->fast) {
+        flip_blocks(metric, comparison, arms, &null, log_e);
+    } else {
+        struct flip_counts counts = flip_counts(comparison, canary, stable);
+        flip_log_e(&counts, &null, log_e);
+    }
+    mixture_look(&comparison->harm, log_e);
+}
+
+static void bet_hold(struct comparison *comparison, struct events canary, struct events stable)
+{
+    struct flip_counts c = flip_counts(comparison, canary, stable);
+    double log_e[LR_BETS];
+    for (int g = 0; g < LR_BETS; g++)
+        log_e[g] =
+            lr_log_e(c.k_x, c.n_x, c.k_y, c.n_y, comparison->abort_ratio, comparison->abort_absolute, lr_ratios[g]);
+    mixture_look(&comparison->hold, log_e);
+}
+
+static void bet_safe(const struct metric_state *metric, struct comparison *comparison, const struct arms *arms,
+                     struct events canary, struct events stable)
+{
+    struct flip_null null = {FLIP_NI, comparison->now.ratio, comparison->now.absolute, rate_max};
+    double rate = comparison->fast ? 1 - comparison->rate : comparison->rate;
+    if (null.rho * rate + null.delta > 0.8)
+        null.form = FLIP_NI_THINNED;
+    double log_e[FLIP_BETS];
+    if (block_count(arms) > 0) {
+        flip_blocks(metric, comparison, arms, &null, log_e);
+    } else {
+        struct flip_counts counts = flip_counts(comparison, canary, stable);
+        flip_log_e(&counts, &null, log_e);
+    }
+    mixture_look(&comparison->safe, log_e);
+}
+
+static void remember(struct comparison *comparison, struct events canary, struct events stable)
+{
+    comparison->looks =
+        mem_grow(comparison->looks, comparison->look_count, &comparison->look_room, sizeof *comparison->looks);
+    comparison->looks[comparison->look_count++] = (struct look_counts){canary.k, canary.n, stable.k, stable.n};
+}
+
+void metric_bet(struct judge *judge, struct metric_state *metric, const struct arms *arms)
+{
+    for (size_t c = 0; c < metric->comparison_count; c++) {
+        struct comparison *comparison = &metric->comparisons[c];
+        struct events canary = count_events(metric, comparison, &arms->sum[TRACK_CANARY]);
+        struct events stable = count_events(metric, comparison, &arms->sum[TRACK_STABLE]);
+        bet_harm(judge, metric, comparison, arms, canary, stable);
+        bet_hold(comparison, canary, stable);
+        if (comparison->gate)
+            bet_safe(metric, comparison, arms, canary, stable);
+        remember(comparison, canary, stable);
+    }
+    for (int t = 0; t < TRACKS; t++)
+        add_counts(&metric->totals[t], &arms->sum[t], metric->edge_count);
+    if (arms->sum[TRACK_CANARY].requests && arms->sum[TRACK_STABLE].requests) {
+        metric->step_looks++;
+        metric->step_canary += arms->sum[TRACK_CANARY].requests;
+    }
+    judge->no_names |= !arms->named;
+}
+
+void metric_no_bet(struct metric_state *metric)
+{
+    for (size_t c = 0; c < metric->comparison_count; c++) {
+        mixture_look(&metric->comparisons[c].harm, NULL);
+        mixture_look(&metric->comparisons[c].hold, NULL);
+        mixture_look(&metric->comparisons[c].safe, NULL);
+    }
+}
+
+/* --- evidence --- */
+
+double metric_harm(const struct metric_state *metric)
+{
+    double sum = -INFINITY;
+    size_t bets = 0;
+    for (size_t c = 0; c < metric->comparison_count; c++) {
+        if (!metric->comparisons[c].bets)
+            continue;
+        sum = log_add_exp(sum, mixture_log_e(&metric->comparisons[c].harm));
+        bets++;
+    }
+    return bets ? sum - log((double)bets) : 0;
+}
+
+double metric_hold(const struct metric_state *metric)
+{
+    double sum = -INFINITY;
+    for (size_t c = 0; c < metric->comparison_count; c++)
+        sum = log_add_exp(sum, mixture_log_e(&metric->comparisons[c].hold));
+    return metric->comparison_count ? sum - log((double)metric->comparison_count) : 0;
+}
+
+double metric_safe(const struct metric_state *metric)
+{
+    double weakest = INFINITY;
+    for (size_t c = 0; c < metric->comparison_count; c++)
+        if (metric->comparisons[c].gate)
+            weakest = fmin(weakest, mixture_log_e(&metric->comparisons[c].safe));
+    return isinf(weakest) ? -INFINITY : weakest;
+}
+
+double judge_harm(const struct judge *judge, size_t *blamed)
+{
+    double sum = -INFINITY, worst = -INFINITY;
+    *blamed = 0;
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        double budget = judge->policy->metrics[m].budget;
+        if (!(budget > 0))
+            continue;
+        double share = log(budget) + metric_harm(&judge->metrics[m]);
+        sum = log_add_exp(sum, share);
+        if (share > worst) {
+            worst = share;
+            *blamed = m;
+        }
+    }
+    return isinf(sum) ? 0 : sum;
+}
+
+/*
+ * Metrics that are not critical count here too: each has an even share, and the critical ones divide the rest as they
+ * divide the budget.
+ */
+double judge_hold(const struct judge *judge)
+{
+    const struct policy *policy = judge->policy;
+    double critical = 0;
+    for (size_t m = 0; m < policy->metric_count; m++)
+        critical += policy->metrics[m].critical ? 1 : 0;
+    double all = (double)policy->metric_count, sum = -INFINITY;
+    for (size_t m = 0; m < policy->metric_count; m++) {
+        double weight = policy->metrics[m].critical ? policy->metrics[m].budget * critical / all : 1 / all;
+        if (weight > 0)
+            sum = log_add_exp(sum, log(weight) + metric_hold(&judge->metrics[m]));
+    }
+    return sum;
+}

@@ -1,0 +1,269 @@
+/*
+ * The fold. What may be bet on is decided here, from what was known before the look: its weight, its instances, whether
+ * it is warm. Only then are its counts looked at.
+ */
+#include "analyzer/judge/state.h"
+
+#include "base/memory.h"
+#include "base/strbuf.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint32_t planned_looks(const struct policy *policy)
+{
+    int64_t time_ms = 0;
+    for (size_t s = 0; s < policy->step_count; s++)
+        if (policy->steps[s].weight_bp <= COMPARED_BP)
+            time_ms += policy->steps[s].max_ms;
+    int64_t looks = time_ms / policy->look_ms;
+    return looks < 10 ? 10 : looks > 100000 ? 100000 : (uint32_t)looks;
+}
+
+struct judge *judge_new(const struct policy *policy)
+{
+    struct judge *judge = mem_alloc(1, sizeof *judge);
+    judge->policy = policy;
+    judge->service = mem_strdup(policy->service);
+    judge->planned_looks = planned_looks(policy);
+    judge->step = -1;
+    judge->weight_from_ms = INT64_MIN;
+    judge->metrics = mem_alloc(policy->metric_count, sizeof *judge->metrics);
+    for (size_t m = 0; m < policy->metric_count; m++)
+        judge->metrics[m].policy = &policy->metrics[m];
+    return judge;
+}
+
+void judge_free(struct judge *judge)
+{
+    if (!judge)
+        return;
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        struct metric_state *metric = &judge->metrics[m];
+        for (size_t c = 0; c < metric->comparison_count; c++)
+            free(metric->comparisons[c].looks);
+        for (int t = 0; t < TRACKS; t++) {
+            free(metric->totals[t].buckets);
+            free(metric->instances[t]);
+        }
+        free(metric->calibration.buckets);
+        free(metric->comparisons);
+        free(metric->edges);
+    }
+    free(judge->metrics);
+    free(judge->service);
+    free(judge);
+}
+
+static void enter_weight(struct judge *judge, const struct look *look)
+{
+    judge->weight_bp = look->weight_bp;
+    judge->weight_from_ms = look->weight_from_ms;
+    judge->step = -1;
+    for (size_t s = 0; s < judge->policy->step_count; s++)
+        if (judge->policy->steps[s].weight_bp == look->weight_bp)
+            judge->step = (int32_t)s;
+    for (int t = 0; t < TRACKS; t++)
+        judge->step_requests[t] = 0;
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        metric_restart_step(&judge->metrics[m]);
+        metric_widen(&judge->metrics[m], margins_scale(judge->policy, judge->step));
+    }
+    if (look->weight_bp > 0 && judge->first_traffic_ms == 0)
+        judge->first_traffic_ms = look->weight_from_ms;
+}
+
+/* The evidence's metric with the name and form of the policy's, or NULL. */
+static const struct evidence_metric *find_metric(const struct evidence *evidence, const struct policy_metric *policy,
+                                                 size_t *index)
+{
+    for (size_t m = 0; m < evidence->metric_count; m++) {
+        if (strcmp(evidence->metrics[m].name, policy->name) == 0 && evidence->metrics[m].type == policy->type) {
+            *index = m;
+            return &evidence->metrics[m];
+        }
+    }
+    return NULL;
+}
+
+/* The bucket bounds of a metric are known when its first evidence arrives, and never change after it. */
+static void learn_edges(struct metric_state *metric, const struct evidence_metric *evidence)
+{
+    if (metric->policy->type != METRIC_LATENCY || metric->edges)
+        return;
+    assert(evidence->edge_count <= LATENCY_EDGES);
+    metric->edge_count = evidence->edge_count;
+    metric->edges = mem_alloc(evidence->edge_count, sizeof *metric->edges);
+    memcpy(metric->edges, evidence->edges, evidence->edge_count * sizeof *metric->edges);
+    metric->calibration.buckets = mem_alloc(evidence->edge_count, sizeof(uint64_t));
+    for (int t = 0; t < TRACKS; t++)
+        metric->totals[t].buckets = mem_alloc(evidence->edge_count, sizeof(uint64_t));
+}
+
+static void gather(const struct evidence_metric *evidence, const struct evidence_interval *interval, struct arms *arms)
+{
+    *arms = (struct arms){.named = true};
+    for (int t = 0; t < TRACKS; t++) {
+        const struct track_counts *track = &interval->tracks[t];
+        arms->tracks[t] = track;
+        arms->sum[t].buckets = arms->scratch[t];
+        for (size_t i = 0; i < track->count; i++) {
+            arms->named &= track->instances[i].instance != NULL;
+            arms->sum[t].requests += track->instances[i].requests;
+            arms->sum[t].failed += track->instances[i].failed;
+            for (size_t e = 0; e < evidence->edge_count; e++)
+                arms->sum[t].buckets[e] += track->instances[i].buckets[e];
+        }
+    }
+}
+
+/* Whether the set of a track's instances is another one than in the look before. Remembers it. */
+static bool instances_changed(struct metric_state *metric, const struct evidence_interval *interval)
+{
+    bool changed = false;
+    for (int t = 0; t < TRACKS; t++) {
+        const struct track_counts *track = &interval->tracks[t];
+        if (!track->present)
+            continue;
+        struct strbuf names = {0};
+        for (size_t i = 0; i < track->count; i++)
+            strbuf_printf(&names, "%s\n", track->instances[i].instance ? track->instances[i].instance : "");
+        char *now = strbuf_take(&names);
+        changed |= metric->instances[t] && strcmp(metric->instances[t], now) != 0;
+        free(metric->instances[t]);
+        metric->instances[t] = now;
+    }
+    return changed;
+}
+
+static void calibrate(struct judge *judge, const struct evidence *evidence, const struct look *look)
+{
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        struct metric_state *metric = &judge->metrics[m];
+        size_t index;
+        const struct evidence_metric *found = find_metric(evidence, metric->policy, &index);
+        if (!found || !look->intervals[index] || metric->frozen)
+            continue;
+        learn_edges(metric, found);
+        metric_calibrate(metric, &look->intervals[index]->tracks[TRACK_STABLE], judge->planned_looks);
+        if (metric->frozen)
+            metric_widen(metric, margins_scale(judge->policy, judge->step));
+    }
+}
+
+/* A look across a change of the split or of the instances compares unequal things: a shared incident would look like
+ * harm. */
+static bool is_discarded(struct judge *judge, const struct evidence *evidence, const struct look *look)
+{
+    bool changed = look->from_ms < judge->weight_from_ms;
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        size_t index;
+        if (find_metric(evidence, judge->metrics[m].policy, &index) && look->intervals[index])
+            changed |= instances_changed(&judge->metrics[m], look->intervals[index]);
+    }
+    return changed;
+}
+
+static bool has_both_arms(const struct evidence_interval *interval)
+{
+    return interval && interval->tracks[TRACK_STABLE].present && interval->tracks[TRACK_CANARY].present;
+}
+
+static void bet(struct judge *judge, const struct evidence *evidence, const struct look *look)
+{
+    bool counted = false;
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        struct metric_state *metric = &judge->metrics[m];
+        size_t index;
+        const struct evidence_metric *found = find_metric(evidence, metric->policy, &index);
+        if (!metric->frozen)
+            continue;
+        if (!found || !has_both_arms(look->intervals[index])) {
+            metric_no_bet(metric);
+            continue;
+        }
+        struct arms arms;
+        gather(found, look->intervals[index], &arms);
+        metric_bet(judge, metric, &arms);
+        for (int t = 0; t < TRACKS && !counted; t++)
+            judge->step_requests[t] += arms.sum[t].requests;
+        counted = true;
+    }
+}
+
+/* At more than half of the traffic nothing is compared any more; what the canary does is still shown. */
+static void watch(struct judge *judge, const struct evidence *evidence, const struct look *look)
+{
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        struct metric_state *metric = &judge->metrics[m];
+        size_t index;
+        const struct evidence_metric *found = find_metric(evidence, metric->policy, &index);
+        if (metric->frozen)
+            metric_no_bet(metric);
+        if (!found || !look->intervals[index] || !look->intervals[index]->tracks[TRACK_CANARY].present)
+            continue;
+        struct arms arms;
+        gather(found, look->intervals[index], &arms);
+        metric->step_looks++;
+        metric->step_canary += arms.sum[TRACK_CANARY].requests;
+    }
+}
+
+static void note_presence(struct judge *judge, const struct evidence *evidence, const struct look *look)
+{
+    bool compared = judge->weight_bp <= COMPARED_BP;
+    judge->fresh = true;
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        struct metric_state *metric = &judge->metrics[m];
+        size_t index;
+        const struct evidence_interval *interval =
+            find_metric(evidence, metric->policy, &index) ? look->intervals[index] : NULL;
+        bool there =
+            interval && interval->tracks[TRACK_CANARY].present && (!compared || interval->tracks[TRACK_STABLE].present);
+        metric->looks_without = there ? 0 : metric->looks_without + 1;
+        if (!there && metric->policy->critical && metric->policy->on_no_data != NO_DATA_IGNORE)
+            judge->fresh = false;
+    }
+}
+
+static void check_harm(struct judge *judge)
+{
+    size_t blamed;
+    double harm = judge_harm(judge, &blamed);
+    if (judge->aborted || harm < log(1 / judge->policy->false_abort))
+        return;
+    judge->aborted = true;
+    judge->blamed = blamed;
+    judge->harm_at_abort = harm;
+}
+
+void judge_observe(struct judge *judge, const struct evidence *evidence, const struct look *look)
+{
+    if (look->weight_from_ms != judge->weight_from_ms)
+        enter_weight(judge, look);
+    if (look->weight_bp == 0) {
+        if (judge->first_traffic_ms == 0)
+            calibrate(judge, evidence, look);
+        return;
+    }
+    judge->looks++;
+    judge->from_ms = judge->from_ms ? judge->from_ms : look->from_ms;
+    judge->at_ms = look->at_ms;
+    bool discarded = is_discarded(judge, evidence, look);
+    bool warm = look->from_ms >= judge->first_traffic_ms + judge->policy->warmup_ms;
+    note_presence(judge, evidence, look);
+    judge->discarded += discarded ? 1 : 0;
+    if (look->weight_bp > COMPARED_BP)
+        watch(judge, evidence, look);
+    else if (warm && !discarded)
+        bet(judge, evidence, look);
+    else
+        for (size_t m = 0; m < judge->policy->metric_count; m++)
+            if (judge->metrics[m].frozen)
+                metric_no_bet(&judge->metrics[m]);
+    /* After the bets: a look that froze the margins is never bet on itself. */
+    calibrate(judge, evidence, look);
+    check_harm(judge);
+}

@@ -1,0 +1,258 @@
+/*
+ * Evidence in memory: arrays that only grow at their ends, because a log is only appended to. Walking by looks is a
+ * search per metric, so that metrics may miss intervals independently.
+ */
+#include "analyzer/model/evidence.h"
+
+#include "base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct evidence *evidence_new(const char *service, int64_t interval_ms)
+{
+    struct evidence *evidence = mem_alloc(1, sizeof *evidence);
+    evidence->service = mem_strdup(service);
+    evidence->interval_ms = interval_ms;
+    return evidence;
+}
+
+static void track_free(struct track_counts *track)
+{
+    for (size_t i = 0; i < track->count; i++) {
+        free(track->instances[i].instance);
+        free(track->instances[i].buckets);
+    }
+    free(track->instances);
+}
+
+void evidence_free(struct evidence *evidence)
+{
+    if (!evidence)
+        return;
+    for (size_t m = 0; m < evidence->metric_count; m++) {
+        struct evidence_metric *metric = &evidence->metrics[m];
+        for (size_t i = 0; i < metric->count; i++)
+            for (int t = 0; t < TRACKS; t++)
+                track_free(&metric->intervals[i].tracks[t]);
+        free(metric->intervals);
+        free(metric->name);
+        free(metric->edges);
+    }
+    for (size_t d = 0; d < evidence->decision_count; d++) {
+        free(evidence->decisions[d].action);
+        free(evidence->decisions[d].by);
+        free(evidence->decisions[d].reason);
+    }
+    free(evidence->metrics);
+    free(evidence->weights);
+    free(evidence->decisions);
+    free(evidence->service);
+    free(evidence->rollout);
+    free(evidence);
+}
+
+struct evidence_metric *evidence_metric(struct evidence *evidence, const char *name, enum metric_type type,
+                                        const double *edges, size_t edge_count)
+{
+    for (size_t m = 0; m < evidence->metric_count; m++)
+        if (strcmp(evidence->metrics[m].name, name) == 0)
+            return &evidence->metrics[m];
+    evidence->metrics =
+        mem_grow(evidence->metrics, evidence->metric_count, &evidence->metric_room, sizeof *evidence->metrics);
+    struct evidence_metric *metric = &evidence->metrics[evidence->metric_count++];
+    *metric = (struct evidence_metric){.name = mem_strdup(name), .type = type, .edge_count = edge_count};
+    if (edge_count) {
+        metric->edges = mem_alloc(edge_count, sizeof *metric->edges);
+        memcpy(metric->edges, edges, edge_count * sizeof *edges);
+    }
+    return metric;
+}
+
+struct evidence_interval *evidence_add_interval(struct evidence_metric *metric, int64_t from_ms, int64_t at_ms)
+{
+    metric->intervals = mem_grow(metric->intervals, metric->count, &metric->room, sizeof *metric->intervals);
+    struct evidence_interval *interval = &metric->intervals[metric->count++];
+    *interval = (struct evidence_interval){.from_ms = from_ms, .at_ms = at_ms};
+    return interval;
+}
+
+struct instance_counts *evidence_add_instance(const struct evidence_metric *metric, struct evidence_interval *interval,
+                                              enum track track, const char *instance)
+{
+    struct track_counts *counts = &interval->tracks[track];
+    counts->present = true;
+    counts->instances = mem_resize(counts->instances, counts->count + 1, sizeof *counts->instances);
+    size_t place = counts->count++;
+    /* Kept sorted by name: blocks of instances must not depend on the order in which a server answers. */
+    while (place > 0 && instance && counts->instances[place - 1].instance &&
+           strcmp(counts->instances[place - 1].instance, instance) > 0) {
+        counts->instances[place] = counts->instances[place - 1];
+        place--;
+    }
+    struct instance_counts *added = &counts->instances[place];
+    *added = (struct instance_counts){.instance = mem_strdup(instance)};
+    if (metric->edge_count)
+        added->buckets = mem_alloc(metric->edge_count, sizeof *added->buckets);
+    return added;
+}
+
+void evidence_add_weight(struct evidence *evidence, int64_t from_ms, uint32_t weight_bp)
+{
+    evidence->weights =
+        mem_grow(evidence->weights, evidence->weight_count, &evidence->weight_room, sizeof *evidence->weights);
+    evidence->weights[evidence->weight_count++] = (struct evidence_weight){from_ms, weight_bp};
+}
+
+void evidence_add_decision(struct evidence *evidence, int64_t at_ms, const char *action, const char *by,
+                           const char *reason)
+{
+    evidence->decisions =
+        mem_grow(evidence->decisions, evidence->decision_count, &evidence->decision_room, sizeof *evidence->decisions);
+    evidence->decisions[evidence->decision_count++] =
+        (struct evidence_decision){at_ms, mem_strdup(action), mem_strdup(by), mem_strdup(reason)};
+}
+
+/* The first interval that ends after `after_ms`. */
+static const struct evidence_interval *interval_after(const struct evidence_metric *metric, int64_t after_ms)
+{
+    size_t low = 0, high = metric->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (metric->intervals[middle].at_ms > after_ms)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low < metric->count ? &metric->intervals[low] : NULL;
+}
+
+static void weight_at(const struct evidence *evidence, struct look *look)
+{
+    look->weight_bp = 0;
+    look->weight_from_ms = INT64_MIN;
+    for (size_t w = 0; w < evidence->weight_count && evidence->weights[w].from_ms <= look->at_ms; w++) {
+        look->weight_bp = evidence->weights[w].weight_bp;
+        look->weight_from_ms = evidence->weights[w].from_ms;
+    }
+}
+
+bool evidence_next_look(const struct evidence *evidence, int64_t *after_ms, struct look *look)
+{
+    if (look->count < evidence->metric_count) {
+        look->intervals = mem_resize(look->intervals, evidence->metric_count, sizeof *look->intervals);
+        look->count = evidence->metric_count;
+    }
+    int64_t at_ms = INT64_MAX;
+    for (size_t m = 0; m < evidence->metric_count; m++) {
+        look->intervals[m] = interval_after(&evidence->metrics[m], *after_ms);
+        if (look->intervals[m] && look->intervals[m]->at_ms < at_ms)
+            at_ms = look->intervals[m]->at_ms;
+    }
+    if (at_ms == INT64_MAX)
+        return false;
+    look->at_ms = at_ms;
+    look->from_ms = at_ms;
+    for (size_t m = 0; m < evidence->metric_count; m++) {
+        if (look->intervals[m] && look->intervals[m]->at_ms != at_ms)
+            look->intervals[m] = NULL;
+        if (look->intervals[m] && look->intervals[m]->from_ms < look->from_ms)
+            look->from_ms = look->intervals[m]->from_ms;
+    }
+    weight_at(evidence, look);
+    *after_ms = at_ms;
+    return true;
+}
+
+void look_free(struct look *look)
+{
+    free(look->intervals);
+    *look = (struct look){0};
+}
+
+/* --- longer looks --- */
+
+static bool same_instances(const struct track_counts *a, const struct track_counts *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (size_t i = 0; i < a->count; i++) {
+        const char *x = a->instances[i].instance, *y = b->instances[i].instance;
+        if (!x != !y || (x && strcmp(x, y) != 0))
+            return false;
+    }
+    return true;
+}
+
+static void copy_track(const struct evidence_metric *metric, struct evidence_interval *to, enum track track,
+                       const struct track_counts *from)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        const struct instance_counts *counts = &from->instances[i];
+        struct instance_counts *added = evidence_add_instance(metric, to, track, counts->instance);
+        added->requests = counts->requests;
+        added->failed = counts->failed;
+        if (metric->edge_count)
+            memcpy(added->buckets, counts->buckets, metric->edge_count * sizeof *added->buckets);
+    }
+}
+
+static void add_track(const struct evidence_metric *metric, struct track_counts *to, const struct track_counts *from)
+{
+    if (!to->present)
+        return;
+    if (!from->present || !same_instances(to, from)) {
+        track_free(to);
+        *to = (struct track_counts){0};
+        return;
+    }
+    for (size_t i = 0; i < to->count; i++) {
+        to->instances[i].requests += from->instances[i].requests;
+        to->instances[i].failed += from->instances[i].failed;
+        for (size_t e = 0; e < metric->edge_count; e++)
+            to->instances[i].buckets[e] += from->instances[i].buckets[e];
+    }
+}
+
+static void coarsen_metric(const struct evidence_metric *from, struct evidence_metric *to, int64_t start_ms,
+                           int64_t every_ms)
+{
+    int64_t window = -1;
+    for (size_t i = 0; i < from->count; i++) {
+        const struct evidence_interval *interval = &from->intervals[i];
+        int64_t mine = (interval->at_ms - start_ms - 1) / every_ms;
+        if (mine != window) {
+            struct evidence_interval *added =
+                evidence_add_interval(to, interval->from_ms, start_ms + (mine + 1) * every_ms);
+            for (int t = 0; t < TRACKS; t++)
+                copy_track(to, added, (enum track)t, &interval->tracks[t]);
+            window = mine;
+            continue;
+        }
+        for (int t = 0; t < TRACKS; t++)
+            add_track(to, &to->intervals[to->count - 1].tracks[t], &interval->tracks[t]);
+    }
+}
+
+struct evidence *evidence_coarsen(const struct evidence *evidence, int64_t every_ms, struct error *err)
+{
+    if (every_ms < evidence->interval_ms || every_ms % evidence->interval_ms != 0) {
+        error_set(err, ERROR_USAGE, "looks of %lld ms do not fit evidence of %lld ms; use a multiple of it",
+                  (long long)every_ms, (long long)evidence->interval_ms);
+        return NULL;
+    }
+    struct evidence *coarse = evidence_new(evidence->service, every_ms);
+    coarse->rollout = mem_strdup(evidence->rollout);
+    for (size_t w = 0; w < evidence->weight_count; w++)
+        evidence_add_weight(coarse, evidence->weights[w].from_ms, evidence->weights[w].weight_bp);
+    int64_t start_ms = INT64_MAX;
+    for (size_t m = 0; m < evidence->metric_count; m++)
+        if (evidence->metrics[m].count && evidence->metrics[m].intervals[0].at_ms < start_ms)
+            start_ms = evidence->metrics[m].intervals[0].at_ms;
+    for (size_t m = 0; m < evidence->metric_count; m++) {
+        const struct evidence_metric *from = &evidence->metrics[m];
+        struct evidence_metric *to = evidence_metric(coarse, from->name, from->type, from->edges, from->edge_count);
+        coarsen_metric(from, to, start_ms - evidence->interval_ms, every_ms);
+    }
+    return coarse;
+}

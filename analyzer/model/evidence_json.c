@@ -1,0 +1,421 @@
+/*
+ * haldane.evidence/1. Reading is strict, because a miscounted interval would be a wrong verdict: every count is
+ * checked, times must rise, and a message names the path of the place.
+ */
+#include "analyzer/model/evidence.h"
+#include "analyzer/model/json.h"
+#include "analyzer/model/verdict.h"
+#include "base/memory.h"
+#include "stats/latency.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char schema[] = "haldane.evidence/1";
+
+enum { PATH = 320 };
+
+/* --- writing --- */
+
+static double seconds(int64_t ms)
+{
+    return (double)ms / 1000.0;
+}
+
+static cJSON *counts_array(const uint64_t *counts, size_t n)
+{
+    cJSON *array = cJSON_CreateArray();
+    for (size_t i = 0; i < n; i++)
+        cJSON_AddItemToArray(array, cJSON_CreateNumber((double)counts[i]));
+    return array;
+}
+
+static cJSON *instance_json(const struct evidence_metric *metric, const struct instance_counts *counts)
+{
+    if (metric->type == METRIC_LATENCY && !counts->instance)
+        return counts_array(counts->buckets, metric->edge_count);
+    cJSON *object = cJSON_CreateObject();
+    if (counts->instance)
+        cJSON_AddStringToObject(object, "instance", counts->instance);
+    if (metric->type == METRIC_LATENCY) {
+        cJSON_AddItemToObject(object, "buckets", counts_array(counts->buckets, metric->edge_count));
+    } else {
+        cJSON_AddNumberToObject(object, "requests", (double)counts->requests);
+        cJSON_AddNumberToObject(object, "failed", (double)counts->failed);
+    }
+    return object;
+}
+
+static cJSON *track_json(const struct evidence_metric *metric, const struct track_counts *track)
+{
+    if (!track->present)
+        return cJSON_CreateNull();
+    if (track->count == 1 && !track->instances[0].instance)
+        return instance_json(metric, &track->instances[0]);
+    cJSON *array = cJSON_CreateArray();
+    for (size_t i = 0; i < track->count; i++)
+        cJSON_AddItemToArray(array, instance_json(metric, &track->instances[i]));
+    return array;
+}
+
+static cJSON *interval_json(const struct evidence_metric *metric, const struct evidence_interval *interval)
+{
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddNumberToObject(object, "at", seconds(interval->at_ms));
+    cJSON_AddNumberToObject(object, "from", seconds(interval->from_ms));
+    for (int t = 0; t < TRACKS; t++)
+        cJSON_AddItemToObject(object, track_names[t], track_json(metric, &interval->tracks[t]));
+    return object;
+}
+
+static cJSON *metric_json(const struct evidence_metric *metric)
+{
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "type", metric_type_names[metric->type]);
+    if (metric->type == METRIC_LATENCY) {
+        cJSON *le = cJSON_AddArrayToObject(object, "le");
+        for (size_t e = 0; e < metric->edge_count; e++)
+            cJSON_AddItemToArray(le, isinf(metric->edges[e]) ? cJSON_CreateString("+Inf")
+                                                             : cJSON_CreateNumber(metric->edges[e]));
+    }
+    cJSON_AddArrayToObject(object, "intervals");
+    return object;
+}
+
+char *evidence_to_json(const struct evidence *evidence)
+{
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "schema", schema);
+    if (evidence->rollout)
+        cJSON_AddStringToObject(root, "rollout", evidence->rollout);
+    cJSON_AddStringToObject(root, "service", evidence->service);
+    cJSON_AddNumberToObject(root, "interval_s", seconds(evidence->interval_ms));
+    cJSON *weights = cJSON_AddArrayToObject(root, "weights");
+    for (size_t w = 0; w < evidence->weight_count; w++) {
+        cJSON *weight = cJSON_CreateObject();
+        cJSON_AddNumberToObject(weight, "from", seconds(evidence->weights[w].from_ms));
+        cJSON_AddNumberToObject(weight, "basis_points", evidence->weights[w].weight_bp);
+        cJSON_AddItemToArray(weights, weight);
+    }
+    cJSON *metrics = cJSON_AddObjectToObject(root, "metrics");
+    for (size_t m = 0; m < evidence->metric_count; m++) {
+        const struct evidence_metric *metric = &evidence->metrics[m];
+        cJSON *object = metric_json(metric);
+        cJSON *intervals = cJSON_GetObjectItemCaseSensitive(object, "intervals");
+        for (size_t i = 0; i < metric->count; i++)
+            cJSON_AddItemToArray(intervals, interval_json(metric, &metric->intervals[i]));
+        cJSON_AddItemToObject(metrics, metric->name, object);
+    }
+    if (evidence->decision_count) {
+        cJSON *decisions = cJSON_AddArrayToObject(root, "decisions");
+        for (size_t d = 0; d < evidence->decision_count; d++) {
+            const struct evidence_decision *decision = &evidence->decisions[d];
+            cJSON *object = cJSON_CreateObject();
+            cJSON_AddNumberToObject(object, "at", seconds(decision->at_ms));
+            cJSON_AddStringToObject(object, "action", decision->action);
+            cJSON_AddStringToObject(object, "by", decision->by);
+            cJSON_AddStringToObject(object, "reason", decision->reason);
+            cJSON_AddItemToArray(decisions, object);
+        }
+    }
+    return json_print(root);
+}
+
+char *evidence_look_to_json(const struct evidence *evidence, const struct look *look)
+{
+    cJSON *root = cJSON_CreateObject();
+    cJSON *metrics = cJSON_AddObjectToObject(root, "metrics");
+    for (size_t m = 0; m < evidence->metric_count; m++) {
+        if (!look->intervals[m])
+            continue;
+        cJSON *object = metric_json(&evidence->metrics[m]);
+        cJSON *intervals = cJSON_GetObjectItemCaseSensitive(object, "intervals");
+        cJSON_AddItemToArray(intervals, interval_json(&evidence->metrics[m], look->intervals[m]));
+        cJSON_AddItemToObject(metrics, evidence->metrics[m].name, object);
+    }
+    return json_print(root);
+}
+
+/* --- reading --- */
+
+static bool read_time(const cJSON *object, const char *name, const char *where, int64_t *ms, struct error *err)
+{
+    double value;
+    if (!json_number(object, name, where, &value, err))
+        return false;
+    if (!(value >= 0 && value < 1e11))
+        return error_set(err, ERROR_DATA, "%s.%s: must be Unix seconds", where, name);
+    *ms = llround(value * 1000.0);
+    return true;
+}
+
+static bool read_edges(const cJSON *metric, const char *where, double *edges, size_t *count, struct error *err)
+{
+    const cJSON *le = json_array(metric, "le", where, err);
+    if (!le)
+        return false;
+    *count = 0;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, le)
+    {
+        if (*count == LATENCY_EDGES)
+            return error_set(err, ERROR_DATA, "%s.le: more than %d buckets", where, LATENCY_EDGES);
+        double edge;
+        if (cJSON_IsString(item) && strcmp(item->valuestring, "+Inf") == 0)
+            edge = INFINITY;
+        else if (cJSON_IsNumber(item) && isfinite(item->valuedouble))
+            edge = item->valuedouble;
+        else
+            return error_set(err, ERROR_DATA, "%s.le[%zu]: must be a number of seconds or \"+Inf\"", where, *count);
+        if (*count && !(edge > edges[*count - 1]))
+            return error_set(err, ERROR_DATA, "%s.le[%zu]: bounds must rise", where, *count);
+        edges[(*count)++] = edge;
+    }
+    if (*count < 2 || !isinf(edges[*count - 1]))
+        return error_set(err, ERROR_DATA, "%s.le: must have two or more bounds and end in \"+Inf\"", where);
+    return true;
+}
+
+static bool read_buckets(const cJSON *array, const struct evidence_metric *metric, const char *where,
+                         struct instance_counts *counts, struct error *err)
+{
+    if (!cJSON_IsArray(array) || (size_t)cJSON_GetArraySize(array) != metric->edge_count)
+        return error_set(err, ERROR_DATA, "%s: must be a list of %zu counts, one per bound of \"le\"", where,
+                         metric->edge_count);
+    size_t i = 0;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, array)
+    {
+        if (!json_count_item(item, where, &counts->buckets[i], err))
+            return false;
+        counts->requests += counts->buckets[i++];
+    }
+    return true;
+}
+
+static bool read_errors(const cJSON *object, const char *where, struct instance_counts *counts, struct error *err)
+{
+    if (!json_count(object, "requests", where, &counts->requests, err) ||
+        !json_count(object, "failed", where, &counts->failed, err))
+        return false;
+    if (counts->failed > counts->requests)
+        return error_set(err, ERROR_DATA, "%s: more failed than requests", where);
+    return true;
+}
+
+static bool read_instance(const cJSON *item, const struct evidence_metric *metric, struct evidence_interval *interval,
+                          enum track track, const char *where, struct error *err)
+{
+    const char *name = json_string(item, "instance", where, err);
+    if (!name)
+        return false;
+    const struct track_counts *known = &interval->tracks[track];
+    for (size_t i = 0; i < known->count; i++)
+        if (strcmp(known->instances[i].instance, name) == 0)
+            return error_set(err, ERROR_DATA, "%s: instance \"%.80s\" is there twice", where, name);
+    struct instance_counts *counts = evidence_add_instance(metric, interval, track, name);
+    if (metric->type == METRIC_LATENCY)
+        return read_buckets(cJSON_GetObjectItemCaseSensitive(item, "buckets"), metric, where, counts, err);
+    return read_errors(item, where, counts, err);
+}
+
+static bool read_track(const cJSON *object, const struct evidence_metric *metric, struct evidence_interval *interval,
+                       enum track track, const char *above, struct error *err)
+{
+    char where[PATH];
+    snprintf(where, sizeof where, "%.300s.%s", above, track_names[track]);
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(object, track_names[track]);
+    if (!value || cJSON_IsNull(value))
+        return true;
+    if (cJSON_IsArray(value) && cJSON_IsObject(value->child)) {
+        const cJSON *item;
+        cJSON_ArrayForEach(item, value)
+        {
+            if (!read_instance(item, metric, interval, track, where, err))
+                return false;
+        }
+        return true;
+    }
+    struct instance_counts *counts = evidence_add_instance(metric, interval, track, NULL);
+    if (metric->type == METRIC_LATENCY)
+        return read_buckets(value, metric, where, counts, err);
+    if (!cJSON_IsObject(value))
+        return error_set(err, ERROR_DATA, "%s: must be {\"requests\", \"failed\"}, a list of instances, or null",
+                         where);
+    return read_errors(value, where, counts, err);
+}
+
+static bool read_interval(struct evidence *evidence, struct evidence_metric *metric, const cJSON *object,
+                          const char *where, struct error *err)
+{
+    int64_t at_ms;
+    if (!read_time(object, "at", where, &at_ms, err))
+        return false;
+    int64_t from_ms = at_ms - evidence->interval_ms;
+    if (cJSON_HasObjectItem(object, "from") && !read_time(object, "from", where, &from_ms, err))
+        return false;
+    if (from_ms >= at_ms)
+        return error_set(err, ERROR_DATA, "%s: \"from\" must be before \"at\"", where);
+    if (metric->count && metric->intervals[metric->count - 1].at_ms >= at_ms)
+        return error_set(err, ERROR_DATA, "%s: intervals must be in the order of their \"at\"", where);
+    struct evidence_interval *interval = evidence_add_interval(metric, from_ms, at_ms);
+    for (int t = 0; t < TRACKS; t++)
+        if (!read_track(object, metric, interval, (enum track)t, where, err))
+            return false;
+    return true;
+}
+
+static bool same_edges(const struct evidence_metric *metric, const double *edges, size_t count)
+{
+    return metric->edge_count == count && (!count || memcmp(metric->edges, edges, count * sizeof *edges) == 0);
+}
+
+static bool read_metric(struct evidence *evidence, const cJSON *object, struct error *err)
+{
+    char where[PATH];
+    snprintf(where, sizeof where, "metrics.%.100s", object->string);
+    if (!cJSON_IsObject(object))
+        return error_set(err, ERROR_DATA, "%s: must be an object", where);
+    const char *type = json_string(object, "type", where, err);
+    if (!type)
+        return false;
+    double edges[LATENCY_EDGES];
+    size_t edge_count = 0;
+    enum metric_type metric_type = METRIC_ERRORS;
+    if (strcmp(type, metric_type_names[METRIC_LATENCY]) == 0) {
+        metric_type = METRIC_LATENCY;
+        if (!read_edges(object, where, edges, &edge_count, err))
+            return false;
+    } else if (strcmp(type, metric_type_names[METRIC_ERRORS]) != 0) {
+        return error_set(err, ERROR_DATA, "%s.type: \"%.40s\" is not known; use errors or latency", where, type);
+    }
+    struct evidence_metric *metric = evidence_metric(evidence, object->string, metric_type, edges, edge_count);
+    if (metric->type != metric_type || !same_edges(metric, edges, edge_count))
+        return error_set(err, ERROR_DATA, "%s: type or bucket bounds changed; start a new rollout", where);
+    const cJSON *intervals = json_array(object, "intervals", where, err);
+    if (!intervals)
+        return false;
+    size_t i = 0;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, intervals)
+    {
+        char place[PATH];
+        snprintf(place, sizeof place, "%.240s.intervals[%zu]", where, i++);
+        if (!cJSON_IsObject(item))
+            return error_set(err, ERROR_DATA, "%s: must be an object", place);
+        if (!read_interval(evidence, metric, item, place, err))
+            return false;
+    }
+    return true;
+}
+
+static bool read_metrics(struct evidence *evidence, const cJSON *root, struct error *err)
+{
+    const cJSON *metrics = json_object(root, "metrics", "evidence", err);
+    if (!metrics)
+        return false;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, metrics)
+    {
+        if (!read_metric(evidence, item, err))
+            return false;
+    }
+    return true;
+}
+
+static bool read_weights(struct evidence *evidence, const cJSON *root, struct error *err)
+{
+    const cJSON *weights = cJSON_GetObjectItemCaseSensitive(root, "weights");
+    if (!weights)
+        return true;
+    if (!cJSON_IsArray(weights))
+        return error_set(err, ERROR_DATA, "weights: must be a list");
+    const cJSON *item;
+    cJSON_ArrayForEach(item, weights)
+    {
+        char where[PATH];
+        snprintf(where, sizeof where, "weights[%zu]", evidence->weight_count);
+        int64_t from_ms;
+        uint64_t weight;
+        if (!read_time(item, "from", where, &from_ms, err) || !json_count(item, "basis_points", where, &weight, err))
+            return false;
+        if (weight > BASIS_POINTS)
+            return error_set(err, ERROR_DATA, "%s.basis_points: must be from 0 to 10000", where);
+        if (evidence->weight_count && evidence->weights[evidence->weight_count - 1].from_ms >= from_ms)
+            return error_set(err, ERROR_DATA, "%s.from: times must rise", where);
+        evidence_add_weight(evidence, from_ms, (uint32_t)weight);
+    }
+    return true;
+}
+
+static bool read_decisions(struct evidence *evidence, const cJSON *root, struct error *err)
+{
+    const cJSON *decisions = cJSON_GetObjectItemCaseSensitive(root, "decisions");
+    const cJSON *item;
+    cJSON_ArrayForEach(item, decisions)
+    {
+        char where[PATH];
+        snprintf(where, sizeof where, "decisions[%zu]", evidence->decision_count);
+        int64_t at_ms;
+        if (!read_time(item, "at", where, &at_ms, err))
+            return false;
+        const char *action = json_string(item, "action", where, err);
+        const char *by = action ? json_string(item, "by", where, err) : NULL;
+        const char *reason = by ? json_string(item, "reason", where, err) : NULL;
+        if (!reason)
+            return false;
+        evidence_add_decision(evidence, at_ms, action, by, reason);
+    }
+    return true;
+}
+
+static struct evidence *read_evidence(const cJSON *root, struct error *err)
+{
+    const char *found = json_string(root, "schema", "evidence", err);
+    if (!found)
+        return NULL;
+    if (strcmp(found, schema) != 0) {
+        error_set(err, ERROR_DATA,
+                  "schema is \"%.60s\", not \"%s\"; give evidence, as `haldane report --evidence` writes it", found,
+                  schema);
+        return NULL;
+    }
+    const char *service = json_string(root, "service", "evidence", err);
+    double interval;
+    if (!service || !json_number(root, "interval_s", "evidence", &interval, err))
+        return NULL;
+    if (!(interval >= 0.001 && interval <= 86400)) {
+        error_set(err, ERROR_DATA, "interval_s: must be seconds, from 0.001 to 86400");
+        return NULL;
+    }
+    struct evidence *evidence = evidence_new(service, llround(interval * 1000.0));
+    const cJSON *rollout = cJSON_GetObjectItemCaseSensitive(root, "rollout");
+    if (cJSON_IsString(rollout))
+        evidence->rollout = mem_strdup(rollout->valuestring);
+    if (read_weights(evidence, root, err) && read_metrics(evidence, root, err) && read_decisions(evidence, root, err))
+        return evidence;
+    evidence_free(evidence);
+    return NULL;
+}
+
+struct evidence *evidence_from_json(const char *text, size_t length, struct error *err)
+{
+    cJSON *root = json_parse_object(text, length, "the evidence", err);
+    if (!root)
+        return NULL;
+    struct evidence *evidence = read_evidence(root, err);
+    cJSON_Delete(root);
+    return evidence;
+}
+
+bool evidence_append_json(struct evidence *evidence, const char *text, size_t length, struct error *err)
+{
+    cJSON *root = json_parse_object(text, length, "the look", err);
+    if (!root)
+        return false;
+    bool ok = read_metrics(evidence, root, err);
+    cJSON_Delete(root);
+    return ok;
+}

@@ -1,0 +1,111 @@
+/* cJSON is lenient by design; these getters are where haldane is not. */
+#include "analyzer/model/json.h"
+
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+cJSON *json_parse_object(const char *text, size_t length, const char *what, struct error *err)
+{
+    const char *end = NULL;
+    cJSON *tree = cJSON_ParseWithLengthOpts(text, length, &end, false);
+    if (!tree) {
+        size_t at = end && end >= text && end <= text + length ? (size_t)(end - text) : 0;
+        error_set(err, ERROR_DATA, "%s is not JSON: reading stopped at byte %zu of %zu; is the file whole?", what, at,
+                  length);
+        return NULL;
+    }
+    for (; end < text + length; end++) {
+        if (*end != ' ' && *end != '\n' && *end != '\r' && *end != '\t') {
+            cJSON_Delete(tree);
+            error_set(err, ERROR_DATA, "%s goes on after its end at byte %zu; give one document", what,
+                      (size_t)(end - text));
+            return NULL;
+        }
+    }
+    if (!cJSON_IsObject(tree)) {
+        cJSON_Delete(tree);
+        error_set(err, ERROR_DATA, "%s is not a JSON object", what);
+        return NULL;
+    }
+    return tree;
+}
+
+char *json_print(cJSON *tree)
+{
+    char *text = cJSON_PrintUnformatted(tree);
+    cJSON_Delete(tree);
+    char *copy = mem_strdup(text ? text : "");
+    cJSON_free(text);
+    return copy;
+}
+
+static const cJSON *member(const cJSON *object, const char *name, const char *where, const char *type,
+                           cJSON_bool (*is)(const cJSON *), struct error *err)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    if (!item) {
+        error_set(err, ERROR_DATA, "%s: \"%s\" is missing; it must be %s", where, name, type);
+        return NULL;
+    }
+    if (!is(item)) {
+        error_set(err, ERROR_DATA, "%s.%s: must be %s", where, name, type);
+        return NULL;
+    }
+    return item;
+}
+
+const cJSON *json_object(const cJSON *object, const char *name, const char *where, struct error *err)
+{
+    return member(object, name, where, "an object", cJSON_IsObject, err);
+}
+
+const cJSON *json_array(const cJSON *object, const char *name, const char *where, struct error *err)
+{
+    return member(object, name, where, "a list", cJSON_IsArray, err);
+}
+
+const char *json_string(const cJSON *object, const char *name, const char *where, struct error *err)
+{
+    const cJSON *item = member(object, name, where, "a string", cJSON_IsString, err);
+    return item ? item->valuestring : NULL;
+}
+
+bool json_number(const cJSON *object, const char *name, const char *where, double *value, struct error *err)
+{
+    const cJSON *item = member(object, name, where, "a number", cJSON_IsNumber, err);
+    if (!item)
+        return false;
+    if (!isfinite(item->valuedouble))
+        return error_set(err, ERROR_DATA, "%s.%s: the number is too large", where, name);
+    *value = item->valuedouble;
+    return true;
+}
+
+bool json_count_item(const cJSON *item, const char *where, uint64_t *value, struct error *err)
+{
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= 9007199254740992.0) ||
+        item->valuedouble != floor(item->valuedouble))
+        return error_set(err, ERROR_DATA, "%s: must be a count, a whole number from 0", where);
+    *value = (uint64_t)item->valuedouble;
+    return true;
+}
+
+bool json_count(const cJSON *object, const char *name, const char *where, uint64_t *value, struct error *err)
+{
+    const cJSON *item = member(object, name, where, "a count", cJSON_IsNumber, err);
+    if (!item)
+        return false;
+    if (!json_count_item(item, where, value, err)) {
+        error_prefix(err, "\"%s\"", name);
+        return false;
+    }
+    return true;
+}
+
+double json_number_or(const cJSON *object, const char *name, double absent)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    return cJSON_IsNumber(item) ? item->valuedouble : absent;
+}

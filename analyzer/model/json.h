@@ -1,0 +1,29 @@
+/* Strict reading of JSON: each getter either gives a checked value or an error that names the place. */
+#ifndef HALDANE_MODEL_JSON_H
+#define HALDANE_MODEL_JSON_H
+
+#include "base/error.h"
+
+#include <cjson/cJSON.h>
+#include <stdint.h>
+
+/* Parses a whole document that must be an object. NULL with ERROR_DATA and the byte where reading stopped. */
+cJSON *json_parse_object(const char *text, size_t length, const char *what, struct error *err);
+
+/* Prints without white space; the caller frees it. Deletes the tree. */
+char *json_print(cJSON *tree);
+
+/* The member, checked for its type; `where` is the path of `object` for the message. */
+const cJSON *json_object(const cJSON *object, const char *name, const char *where, struct error *err);
+const cJSON *json_array(const cJSON *object, const char *name, const char *where, struct error *err);
+const char *json_string(const cJSON *object, const char *name, const char *where, struct error *err);
+bool json_number(const cJSON *object, const char *name, const char *where, double *value, struct error *err);
+
+/* A whole number from 0 to 2^53. */
+bool json_count(const cJSON *object, const char *name, const char *where, uint64_t *value, struct error *err);
+bool json_count_item(const cJSON *item, const char *where, uint64_t *value, struct error *err);
+
+/* A number that may be missing or null: then `absent`. */
+double json_number_or(const cJSON *object, const char *name, double absent);
+
+#endif

@@ -1,0 +1,357 @@
+/*
+ * The outcome comes from the rollout's state where there is a rollout, because what was done counts more than what was
+ * judged; from the last verdict otherwise. Advice is one table of states, so that it can be read and checked at once.
+ */
+#include "analyzer/report/story.h"
+#include "base/memory.h"
+#include "base/strbuf.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *text_or(const char *text, const char *otherwise)
+{
+    return text && *text ? text : otherwise;
+}
+
+const char *status_words(enum metric_status status)
+{
+    static const char *const words[] = {"harmed", "safe", "undecided", "no data", "expired", "ignored"};
+    return words[status];
+}
+
+double evidence_fill(double value, double needed)
+{
+    if (isnan(value) || !(needed > 0) || value <= 0)
+        return 0;
+    return isinf(needed) ? 0 : value >= needed ? 1 : value / needed;
+}
+
+bool has_effect(const struct metric_verdict *metric)
+{
+    return !isnan(metric->effect.estimate) || isfinite(metric->effect.upper) || metric->effect.lower > 0;
+}
+
+char *effect_text(const struct metric_verdict *metric)
+{
+    const struct effect *effect = &metric->effect;
+    if (!has_effect(metric))
+        return mem_strdup("–");
+    const char *place = isfinite(effect->at_edge) ? ", read at " : "";
+    return mem_printf("%s (%s, %s at all looks%s%s)", format_ratio(effect->estimate, TEXT),
+                      format_interval(effect->lower, effect->upper, TEXT), format_share(effect->confidence, TEXT),
+                      place, *place ? format_latency(effect->at_edge, TEXT) : "");
+}
+
+static char *errors_margin(const char *verb, double ratio, double absolute)
+{
+    if (!isfinite(ratio))
+        return mem_strdup("–");
+    if (absolute > 0)
+        return mem_printf("%s %s stable + %s of requests", verb, format_limit(ratio, TEXT),
+                          format_share(absolute, TEXT));
+    return mem_printf("%s %s stable", verb, format_limit(ratio, TEXT));
+}
+
+static char *latency_margin(const char *verb, double slower)
+{
+    return isfinite(slower) ? mem_printf("%s %s slower", verb, format_share(slower, TEXT)) : mem_strdup("–");
+}
+
+char *abort_text(const struct metric_verdict *metric)
+{
+    if (metric->type == METRIC_LATENCY)
+        return latency_margin("aborts if more than", metric->abort_slower);
+    return errors_margin("aborts above", metric->abort_ratio, metric->abort_absolute);
+}
+
+char *promote_text(const struct metric_verdict *metric)
+{
+    if (metric->type == METRIC_LATENCY)
+        return latency_margin("promotes if less than", metric->promote_slower);
+    return errors_margin("promotes below", metric->promote_ratio, metric->promote_absolute);
+}
+
+static double as_ratio(double ratio, double absolute, double stable_rate)
+{
+    if (!(absolute > 0))
+        return ratio;
+    return stable_rate > 0 ? ratio + absolute / stable_rate : NAN;
+}
+
+double abort_margin(const struct metric_verdict *metric, double stable_rate)
+{
+    if (metric->type == METRIC_LATENCY)
+        return 1 + metric->abort_slower;
+    return as_ratio(metric->abort_ratio, metric->abort_absolute, stable_rate);
+}
+
+double promote_margin(const struct metric_verdict *metric, double stable_rate)
+{
+    if (metric->type == METRIC_LATENCY)
+        return 1 + metric->promote_slower;
+    return as_ratio(metric->promote_ratio, metric->promote_absolute, stable_rate);
+}
+
+const struct metric_verdict *same_metric(const struct verdict *verdict, const char *name, size_t hint)
+{
+    if (hint < verdict->metric_count && strcmp(verdict->metrics[hint].name, name) == 0)
+        return &verdict->metrics[hint];
+    for (size_t i = 0; i < verdict->metric_count; i++)
+        if (strcmp(verdict->metrics[i].name, name) == 0)
+            return &verdict->metrics[i];
+    return NULL;
+}
+
+/* The one that adds most to the average which aborts (its share of the budget times its e-value). */
+static const struct metric_verdict *worst_harmed(const struct verdict *verdict)
+{
+    const struct metric_verdict *worst = NULL;
+    double most = -INFINITY;
+    for (size_t i = 0; i < verdict->metric_count; i++) {
+        const struct metric_verdict *m = &verdict->metrics[i];
+        double weight = m->evidence.harm + (m->budget > 0 ? log10(m->budget) : -9);
+        bool candidate = m->status == METRIC_HARMED && m->critical && !isnan(weight);
+        if (!candidate || (worst && weight <= most))
+            continue;
+        worst = m;
+        most = weight;
+    }
+    for (size_t i = 0; i < verdict->metric_count && !worst; i++)
+        if (verdict->metrics[i].status == METRIC_HARMED)
+            worst = &verdict->metrics[i];
+    return worst;
+}
+
+/* Names of the metrics that are not proven safe: "errors, latency and 3 more". NULL: all are. */
+static char *unproven(const struct verdict *verdict, bool no_data_only)
+{
+    enum { SHOWN = 3 };
+    struct strbuf names = {0};
+    size_t count = 0;
+    for (size_t i = 0; i < verdict->metric_count; i++) {
+        const struct metric_verdict *m = &verdict->metrics[i];
+        if (m->status == METRIC_SAFE || m->status == METRIC_IGNORED)
+            continue;
+        if (no_data_only && m->status != METRIC_NO_DATA)
+            continue;
+        if (count++ < SHOWN)
+            strbuf_printf(&names, "%s%s", count > 1 ? ", " : "", m->name);
+    }
+    if (count > SHOWN)
+        strbuf_printf(&names, " and %zu more", count - SHOWN);
+    if (count == 0) {
+        strbuf_free(&names);
+        return NULL;
+    }
+    return strbuf_take(&names);
+}
+
+static char *blame_line(const struct verdict *verdict, const struct metric_verdict *culprit)
+{
+    if (culprit) {
+        char *effect = effect_text(culprit);
+        char *line = mem_printf("%s: %s", culprit->name, has_effect(culprit) ? effect : "harm was shown");
+        free(effect);
+        return line;
+    }
+    char *open = unproven(verdict, false);
+    if (!open)
+        return mem_strdup(verdict->metric_count ? "No metric: all are proven safe at this step."
+                                                : "No metric: none was judged.");
+    char *line = mem_printf("No metric. Not proven safe yet: %s.", open);
+    free(open);
+    return line;
+}
+
+/* What each state is called, and how it feels. */
+static const struct {
+    const char *outcome;
+    enum mood mood;
+} by_state[ROLLOUT_STATES] =
+    {
+        [ROLLOUT_STEPPING] = {"Hold", MOOD_WAIT},
+        [ROLLOUT_HELD] = {"Held by a person", MOOD_WAIT},
+        [ROLLOUT_PAUSED] = {"Waiting for a person", MOOD_WAIT},
+        [ROLLOUT_PROMOTED] = {"Promoted", MOOD_GOOD},
+        [ROLLOUT_ROLLING_BACK] = {"Rolling back", MOOD_BAD},
+        [ROLLOUT_ABORTED] = {"Aborted", MOOD_BAD},
+        [ROLLOUT_EXPIRED] = {"Expired", MOOD_WAIT},
+},
+  by_decision[] = {
+      [DECISION_PROMOTE] = {"Promote", MOOD_GOOD},
+      [DECISION_HOLD] = {"Hold", MOOD_WAIT},
+      [DECISION_ABORT] = {"Abort", MOOD_BAD},
+};
+
+static void tell_outcome(struct story *story, const struct rollout *rollout)
+{
+    enum decision decision = story->last->decision;
+    bool judged = !rollout || rollout->state == ROLLOUT_STEPPING;
+    story->outcome = judged ? by_decision[decision].outcome : by_state[rollout->state].outcome;
+    story->mood = judged ? by_decision[decision].mood : by_state[rollout->state].mood;
+
+    const char *judge = text_or(story->last->reason, "No reason was recorded.");
+    const char *last_word = judged ? judge : text_or(rollout->reason, judge);
+    story->why = mem_strdup(last_word);
+    if (strcmp(last_word, judge) != 0)
+        story->also = mem_strdup(judge);
+    bool harmed = judged ? decision == DECISION_ABORT : rollout->cause == CAUSE_HARMED;
+    story->culprit = harmed || decision == DECISION_ABORT ? worst_harmed(story->last) : NULL;
+}
+
+static char *traffic_line(const struct verdict *last, const struct rollout *rollout)
+{
+    if (!rollout) {
+        if (last->look == 0)
+            return mem_strdup("No look has been taken; nothing is known about traffic.");
+        return mem_printf("The canary had %s of traffic at the last look.", format_weight(last->weight_bp, TEXT));
+    }
+    const char *weight = format_weight(rollout->weight_bp, TEXT);
+    if (rollout->state == ROLLOUT_ROLLING_BACK)
+        return mem_printf("Stable is being restored; when last read, the balancer gave the canary %s.", weight);
+    if (rollout->weight_bp == 0)
+        return mem_strdup("All traffic goes to stable; the canary has 0 %.");
+    if (rollout->weight_bp == BASIS_POINTS)
+        return mem_strdup("All traffic goes to the new version (100 %).");
+    return mem_printf("The canary has %s of traffic, stable the rest.", weight);
+}
+
+static char *advice_waiting(const struct verdict *last, const char *id)
+{
+    char *silent = unproven(last, true);
+    if (!silent) {
+        if (last->decision == DECISION_PROMOTE)
+            return mem_strdup("Nothing: haldane takes the next step by itself.");
+        return id ? mem_printf("Nothing yet: haldane goes on looking. To stop it: haldane abort %s --reason TEXT", id)
+                  : mem_strdup("Nothing yet: gather more evidence.");
+    }
+    char *line = mem_printf("Find out why there is no data for %s: haldane check POLICY --live", silent);
+    free(silent);
+    return line;
+}
+
+static char *advice_aborted(const struct story *story, const struct rollout *rollout)
+{
+    enum rollout_cause cause = rollout ? rollout->cause : CAUSE_HARMED;
+    switch (cause) {
+    case CAUSE_PERSON:
+        return mem_strdup("Nothing: a person went back. Begin a new rollout when they agree.");
+    case CAUSE_DRIVER:
+        return mem_strdup(
+            "Find out why the load balancer did not obey (haldane traffic get POLICY), then begin again.");
+    case CAUSE_EXPIRED:
+        return mem_strdup(
+            "Harm was not shown. Give it more traffic or wider margins; haldane plan POLICY says how much.");
+    case CAUSE_NONE:
+    case CAUSE_HARMED:
+        break;
+    }
+    if (!rollout)
+        return mem_strdup("Take the canary out of traffic and keep the new version back.");
+    char *line = mem_printf(
+        "Keep the new version back. Look at the canary's logs of %s to %s%s%s, mend it, then begin a new rollout.",
+        format_time(story->stay_count ? story->stays[0].from_ms : story->last->from_ms, TEXT),
+        format_time(story->last->at_ms, TEXT), story->culprit ? " for what moved " : "",
+        story->culprit ? story->culprit->name : "");
+    return line;
+}
+
+static char *advice_line(const struct story *story, const struct rollout *rollout)
+{
+    if (!rollout)
+        return story->last->decision == DECISION_ABORT     ? advice_aborted(story, NULL)
+               : story->last->decision == DECISION_PROMOTE ? mem_strdup("The canary may have the next step's traffic.")
+                                                           : advice_waiting(story->last, NULL);
+    switch (rollout->state) {
+    case ROLLOUT_PROMOTED:
+        return mem_strdup("Nothing. The rollout is over.");
+    case ROLLOUT_ABORTED:
+        return advice_aborted(story, rollout);
+    case ROLLOUT_EXPIRED:
+        return mem_strdup("Harm was not shown, but safety neither. Give it more traffic or wider margins; "
+                          "haldane plan POLICY says how much.");
+    case ROLLOUT_ROLLING_BACK:
+        return mem_strdup("Watch it: haldane traffic get POLICY. If the canary's share does not reach 0 %, run "
+                          "haldane traffic stable POLICY or take the canary out of the balancer by hand.");
+    case ROLLOUT_HELD:
+        return mem_printf("To go on: haldane resume %s --reason TEXT. To go back: haldane abort %s --reason TEXT",
+                          rollout->id, rollout->id);
+    case ROLLOUT_PAUSED:
+        return mem_printf("To go on: haldane promote %s --reason TEXT. To go back: haldane abort %s --reason TEXT",
+                          rollout->id, rollout->id);
+    case ROLLOUT_STEPPING:
+    case ROLLOUT_STATES:
+        break;
+    }
+    return advice_waiting(story->last, rollout->id);
+}
+
+static const char *stay_end(const struct stay *stay, const struct stay *next, const struct story *story,
+                            const struct rollout *rollout)
+{
+    if (next)
+        return next->weight_bp >= stay->weight_bp ? "promoted" : "went back";
+    if (!rollout || rollout->state == ROLLOUT_STEPPING || rollout->state == ROLLOUT_HELD ||
+        rollout->state == ROLLOUT_PAUSED)
+        return story->last->decision == DECISION_ABORT     ? "harm shown"
+               : story->last->decision == DECISION_PROMOTE ? "proven"
+                                                           : "still there";
+    return rollout->state == ROLLOUT_PROMOTED  ? "promoted"
+           : rollout->state == ROLLOUT_EXPIRED ? "expired"
+           : rollout->cause == CAUSE_PERSON    ? "a person went back"
+                                               : "went back";
+}
+
+static void tell_stays(struct story *story, const struct report *report)
+{
+    size_t room = 0;
+    for (size_t i = 0; i < report->verdict_count; i++) {
+        const struct verdict *v = report->verdicts[i];
+        if (v->look == 0)
+            continue;
+        struct stay *now = story->stay_count ? &story->stays[story->stay_count - 1] : NULL;
+        if (!now || now->step != v->step_index || now->weight_bp != v->weight_bp) {
+            int64_t from = v->step_since_ms > 0 && v->step_since_ms <= v->at_ms ? v->step_since_ms : v->at_ms;
+            if (now && from < now->to_ms)
+                from = now->to_ms;
+            story->stays = mem_grow(story->stays, story->stay_count, &room, sizeof *story->stays);
+            now = &story->stays[story->stay_count++];
+            *now = (struct stay){.step = v->step_index, .weight_bp = v->weight_bp, .from_ms = from};
+        }
+        now->to_ms = v->at_ms;
+        now->looks = v->step_looks;
+    }
+    for (size_t i = 0; i < story->stay_count; i++) {
+        const struct stay *next = i + 1 < story->stay_count ? &story->stays[i + 1] : NULL;
+        story->stays[i].end = stay_end(&story->stays[i], next, story, report->rollout);
+    }
+}
+
+struct story *story_tell(const struct report *report)
+{
+    assert(report->verdict_count > 0);
+    struct story *story = mem_alloc(1, sizeof *story);
+    story->last = report->verdicts[report->verdict_count - 1];
+    tell_stays(story, report);
+    tell_outcome(story, report->rollout);
+    story->blame = blame_line(story->last, story->culprit);
+    story->traffic = traffic_line(story->last, report->rollout);
+    story->next = advice_line(story, report->rollout);
+    return story;
+}
+
+void story_free(struct story *story)
+{
+    if (!story)
+        return;
+    free(story->why);
+    free(story->also);
+    free(story->blame);
+    free(story->traffic);
+    free(story->next);
+    free(story->stays);
+    free(story);
+}

@@ -1,0 +1,168 @@
+/* For a terminal: 100 columns, no colour, bars of ASCII. What matters at night comes first. */
+#include "analyzer/report/escape.h"
+#include "analyzer/report/story.h"
+#include "base/memory.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { COLUMNS = 100, LABEL = 12, VALUE = 18, BAR = 30 };
+
+/* "  label     text", wrapped under itself. */
+static void put_labelled(struct strbuf *out, const char *label, const char *text)
+{
+    strbuf_printf(out, "  %-*s", LABEL, label);
+    put_wrapped(out, text, LABEL + 2, LABEL + 2, COLUMNS);
+}
+
+static void put_heading(struct strbuf *out, const struct report *report, const struct story *story)
+{
+    for (const char *p = story->outcome; *p; p++)
+        strbuf_printf(out, "%c", toupper((unsigned char)*p));
+    strbuf_puts(out, ": ");
+    put_wrapped(out, text_or(story->last->service, "a service"), strlen(story->outcome) + 2, 0, COLUMNS);
+    strbuf_puts(out, "\n");
+    put_labelled(out, "Why", story->why);
+    if (story->also)
+        put_labelled(out, "Judge", story->also);
+    put_labelled(out, "To blame", story->blame);
+    put_labelled(out, "Traffic", story->traffic);
+    put_labelled(out, "To do", story->next);
+    char *when = story->last->look == 0 ? mem_printf("before the first look, %s", format_time(story->last->at_ms, TEXT))
+                                        : mem_printf("look %s, %s", format_count(story->last->look, TEXT),
+                                                     format_time(story->last->at_ms, TEXT));
+    put_labelled(out, "At", when);
+    free(when);
+    if (report->rollout)
+        put_labelled(out, "Rollout", report->rollout->id);
+    for (size_t i = 0; i < story->last->warning_count; i++)
+        put_labelled(out, "Warning", story->last->warnings[i]);
+}
+
+/* Pads by columns, not bytes: "×" is two bytes and one column. */
+static void put_cell(struct strbuf *out, const char *text)
+{
+    size_t columns = text_columns(text);
+    strbuf_printf(out, "%*s%s", columns < VALUE ? (int)(VALUE - columns) : 1, "", text);
+}
+
+static void put_row(struct strbuf *out, const char *name, const char *stable, const char *canary)
+{
+    strbuf_printf(out, "    %-*s", LABEL, name);
+    put_cell(out, stable);
+    put_cell(out, canary);
+    strbuf_puts(out, "\n");
+}
+
+static void put_comparison(struct strbuf *out, const struct metric_verdict *m)
+{
+    const struct arm_summary *stable = &m->arms[TRACK_STABLE], *canary = &m->arms[TRACK_CANARY];
+    put_row(out, "", "stable", "canary");
+    put_row(out, "requests", stable->present ? format_count(stable->requests, TEXT) : "no data",
+            canary->present ? format_count(canary->requests, TEXT) : "no data");
+    if (m->type == METRIC_ERRORS) {
+        put_row(out, "failed", stable->present ? format_count(stable->failed, TEXT) : "–",
+                canary->present ? format_count(canary->failed, TEXT) : "–");
+        put_row(out, "rate", stable->present ? format_share(stable->rate, TEXT) : "–",
+                canary->present ? format_share(canary->rate, TEXT) : "–");
+        return;
+    }
+    for (size_t q = 0; q < m->quantile_count; q++) {
+        char *name = mem_printf("p%.6g", m->quantiles[q] * 100);
+        put_row(out, name, stable->present ? format_latency(stable->quantiles[q], TEXT) : "–",
+                canary->present ? format_latency(canary->quantiles[q], TEXT) : "–");
+        free(name);
+    }
+}
+
+static void put_bar(struct strbuf *out, const char *name, double value, double needed, const char *what)
+{
+    int full = (int)(evidence_fill(value, needed) * BAR);
+    char bar[BAR + 1];
+    memset(bar, '#', (size_t)full);
+    memset(bar + full, '.', (size_t)(BAR - full));
+    bar[BAR] = '\0';
+    strbuf_printf(out, "    %-*s[%s] %s of %s %s\n", LABEL, name, bar, format_evidence(value, TEXT),
+                  format_evidence(needed, TEXT), what);
+}
+
+static void put_metric(struct strbuf *out, const struct metric_verdict *m)
+{
+    char *title = mem_printf("%s: %s (%s, %s)", m->name, status_words(m->status), metric_type_names[m->type],
+                             m->critical ? "critical" : "never aborts");
+    strbuf_puts(out, "\n  ");
+    put_wrapped(out, title, 2, 4, COLUMNS);
+    free(title);
+    if (m->reason && *m->reason) {
+        strbuf_puts(out, "    ");
+        put_wrapped(out, m->reason, 4, 4, COLUMNS);
+    }
+    put_comparison(out, m);
+    char *effect = effect_text(m), *harm = abort_text(m), *safe = promote_text(m);
+    strbuf_printf(out, "    %-*s%s\n", LABEL, "ratio", effect);
+    strbuf_printf(out, "    %-*s%s; %s\n", LABEL, "accepted", harm, safe);
+    free(effect);
+    free(harm);
+    free(safe);
+    put_bar(out, "harm", m->evidence.harm, m->evidence.harm_needed, "to abort");
+    put_bar(out, "safety", m->evidence.safe, m->evidence.safe_needed, "to promote");
+}
+
+static void put_stays(struct strbuf *out, const struct story *story)
+{
+    if (story->stay_count == 0)
+        return;
+    strbuf_puts(out, "\nSteps\n");
+    for (size_t i = 0; i < story->stay_count; i++) {
+        const struct stay *stay = &story->stays[i];
+        strbuf_printf(out, "  %-9s %s  for %-8s  %s look%s, %s\n", format_weight(stay->weight_bp, TEXT),
+                      format_time(stay->from_ms, TEXT), format_span(stay->to_ms - stay->from_ms, TEXT),
+                      format_count(stay->looks, TEXT), stay->looks == 1 ? "" : "s", stay->end);
+    }
+}
+
+static void put_audit(struct strbuf *out, const struct report *report)
+{
+    if (report->audit_count == 0)
+        return;
+    strbuf_puts(out, "\nWhat happened\n");
+    for (size_t i = 0; i < report->audit_count; i++) {
+        const struct audit_entry *entry = &report->audit[i];
+        char *line =
+            mem_printf("%s  %s, %s: %s (canary %s)", format_time(entry->at_ms, TEXT), text_or(entry->actor, "?"),
+                       text_or(entry->event, "?"), text_or(entry->detail, ""), format_weight(entry->weight_bp, TEXT));
+        strbuf_puts(out, "  ");
+        put_wrapped(out, line, 2, 27, COLUMNS);
+        free(line);
+    }
+}
+
+static void put_foot(struct strbuf *out, const struct verdict *v)
+{
+    strbuf_puts(out, "\n");
+    if (!isnan(v->false_abort_limit))
+        strbuf_printf(out, "False alarms: at most %s over the whole rollout; used so far: %s.\n",
+                      format_share(v->false_abort_limit, TEXT), format_share(v->false_abort_spent, TEXT));
+    if (v->policy_sha256[0])
+        strbuf_printf(out, "Policy sha256 %s\n", v->policy_sha256);
+    strbuf_puts(out, "haldane " HALDANE_VERSION "\n");
+}
+
+char *report_text(const struct report *report)
+{
+    struct strbuf out = {0};
+    struct story *story = story_tell(report);
+    put_heading(&out, report, story);
+    strbuf_puts(&out, "\nMetrics\n");
+    if (story->last->metric_count == 0)
+        strbuf_puts(&out, "  No metric was judged.\n");
+    for (size_t i = 0; i < story->last->metric_count; i++)
+        put_metric(&out, &story->last->metrics[i]);
+    put_stays(&out, story);
+    put_audit(&out, report);
+    put_foot(&out, story->last);
+    story_free(story);
+    return strbuf_take(&out);
+}

@@ -1,0 +1,101 @@
+/*
+ * What haldane remembers: rollouts, their evidence, verdicts and audit trail, and what it is about to do. SQLite in WAL
+ * mode. Every function that writes is durable when it returns (synchronous=FULL), or part of the open transaction.
+ *
+ * Failures: ERROR_IO when the store cannot be written or read (full disk, permissions, damage), with the file and the
+ * mend; ERROR_BUSY when somebody else holds what is asked for; ERROR_DATA when a stored text does not parse.
+ */
+#ifndef HALDANE_STORE_STORE_H
+#define HALDANE_STORE_STORE_H
+
+#include "analyzer/model/evidence.h"
+#include "analyzer/model/rollout.h"
+#include "base/error.h"
+#include "policies/policy.h"
+
+struct store;
+
+/*
+ * Opens or creates `path` (0600), with its folders (0700) and tables; migrates an older schema, refuses a newer one.
+ * Not to be carried over a fork(). Beside it: `path`-lock, and `path`-wal and `path`-shm of SQLite.
+ */
+struct store *store_open(const char *path, struct error *err);
+void store_close(struct store *store);
+
+/*
+ * One transaction: all writes between begin and commit happen or none. No nesting. After a write failed, the others
+ * fail too and so does the commit, with the first failure; a commit that fails has rolled back.
+ */
+bool store_begin(struct store *store, struct error *err);
+bool store_commit(struct store *store, struct error *err);
+void store_rollback(struct store *store);
+
+/*
+ * Takes the rollout for this process until store_unlock() or the end of the process, however it ends (a lock of the
+ * kernel, not a row). ERROR_BUSY with the holder's pid if another process has it, or another store of this one. Taking
+ * twice what one has is no error; one store_unlock() gives it back.
+ */
+bool store_lock(struct store *store, const char *rollout_id, struct error *err);
+void store_unlock(struct store *store, const char *rollout_id);
+
+/*
+ * Adds a rollout with the policy it runs under. ERROR_BUSY, naming the other, if the service already has a rollout that
+ * has not ended. If the id is taken, a suffix is put to `rollout->id`.
+ */
+bool store_add_rollout(struct store *store, struct rollout *rollout, const struct policy *policy, struct error *err);
+bool store_save_rollout(struct store *store, const struct rollout *rollout, struct error *err);
+
+/* Fills `rollout` (rollout_clear() it). ERROR_NO_INPUT if there is no such id; the text then lists the newest ids. */
+bool store_load_rollout(struct store *store, const char *id, struct rollout *rollout, struct error *err);
+
+/* The policy text and settings of a rollout; free `source` and each setting. */
+struct stored_policy {
+    char *source;
+    struct policy_setting *settings;
+    size_t setting_count;
+};
+bool store_load_policy(struct store *store, const char *id, struct stored_policy *policy, struct error *err);
+void stored_policy_free(struct stored_policy *policy);
+
+/* All rollouts, newest first; only those that have not ended if `live`. The caller clears each and frees the array. */
+bool store_list_rollouts(struct store *store, bool live, struct rollout **rollouts, size_t *count, struct error *err);
+
+/*
+ * What is about to be done to the balancer, written before it is done and removed after the read-back was recorded.
+ * At most one per rollout; a second put replaces it. `pending` is the answer of store_get_intent(): there is one.
+ */
+struct intent {
+    bool pending;
+    uint32_t weight_bp;
+    int64_t at_ms;
+    char *reason; /* owned */
+};
+bool store_put_intent(struct store *store, const char *id, const struct intent *intent, struct error *err);
+bool store_get_intent(struct store *store, const char *id, struct intent *intent, struct error *err);
+bool store_clear_intent(struct store *store, const char *id, struct error *err);
+void intent_clear(struct intent *intent);
+
+/*
+ * The evidence log: look documents (evidence_look_to_json) by time, weights and decisions. Appending a look's time
+ * twice fails. A second weight of the same millisecond replaces the first: what was read back last is true.
+ */
+bool store_add_look(struct store *store, const char *id, int64_t at_ms, const char *json, struct error *err);
+bool store_add_weight(struct store *store, const char *id, int64_t from_ms, uint32_t weight_bp, struct error *err);
+bool store_add_decision(struct store *store, const char *id, const struct evidence_decision *decision,
+                        struct error *err);
+
+/* The whole evidence of a rollout, in order. `interval_ms` is what it was taken at. The caller frees it. */
+struct evidence *store_load_evidence(struct store *store, const char *id, int64_t interval_ms, struct error *err);
+
+/* Verdicts as JSON, one per look: a second one for a look replaces it. The newest only if `last_only`. The caller frees
+ * each text and the array. */
+bool store_add_verdict(struct store *store, const char *id, uint64_t look, int64_t at_ms, const char *json,
+                       struct error *err);
+bool store_load_verdicts(struct store *store, const char *id, bool last_only, char ***texts, size_t *count,
+                         struct error *err);
+
+bool store_add_audit(struct store *store, const char *id, const struct audit_entry *entry, struct error *err);
+bool store_load_audit(struct store *store, const char *id, struct audit_entry **entries, size_t *count,
+                      struct error *err);
+
+#endif

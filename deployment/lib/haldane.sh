@@ -1,0 +1,106 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # policy, settings and scratch are the caller's
+#
+# Talking to haldane: by exit codes (docs/exit-codes.md) and JSON, never by what it says to people.
+#
+# Uses of the caller: `policy` and `settings` (NAME=VALUE...), `scratch` (a folder), `rollout` (an id, empty before
+# there is one). The settings are handed over in the environment, where every command that reads the policy sees them.
+
+answer=''
+# No single call may hang a rollout: a call that takes longer is ended and counts as no answer.
+call_limit=${HALDANE_CALL_LIMIT:-120}
+
+# ask ARGUMENT...: runs haldane to its end. `answer` is its stdout; its stderr is logged. Returns its exit code.
+ask() {
+    local status=0
+    run_to_end "${settings[@]}" timeout --kill-after=5 "$call_limit" haldane "$@" \
+        >"$scratch/answer" 2>"$scratch/errors" || status=$?
+    answer=$(<"$scratch/answer") || answer=''
+    log_lines "haldane $1" "$scratch/errors" || true
+    note "haldane $(quoted "$@"): exit $status ${answer//$'\n'/ }"
+    return "$status"
+}
+
+# field NAME: of the last answer, as one line; empty if it is not there.
+field() {
+    jq -r --arg name "$1" 'objects | .[$name] | values | tostring | gsub("[[:cntrl:]]"; " ")' \
+        <<<"$answer" 2>/dev/null || true
+}
+
+# field_time NAME: a time of the last answer as Unix seconds; 0 if it is not there.
+field_time() {
+    local text
+    text=$(field "$1")
+    [[ $text =~ ^[0-9]{4}-[0-9]{2}-[0-9]{2}T ]] && date -u -d "$text" +%s 2>/dev/null || printf '0\n'
+}
+
+# answer_kind STATUS: what an exit code means for a rollout that is under way.
+#   verdict  haldane judged: 0, 10, 20
+#   wait     nobody answered, or not now: nothing is known and nothing may be moved while the lease lives
+#   fault    asking again cannot help
+# A call that was killed or ran out of time gave no answer, which is not a fault of the rollout.
+answer_kind() {
+    case $1 in
+        0 | 10 | 20) printf 'verdict\n' ;;
+        69 | 75 | 124 | 129 | 130 | 137 | 143) printf 'wait\n' ;;
+        *) printf 'fault\n' ;;
+    esac
+}
+
+# Which exit code tells the caller of a fault: haldane's own if it has that meaning, else "a fault" (70).
+fault_code() {
+    case $1 in
+        65 | 66 | 70 | 74 | 77) printf '%s\n' "$1" ;;
+        *) printf '70\n' ;;
+    esac
+}
+
+# Asks the balancer for the canary's share and puts it into `share` (basis points).
+read_share() {
+    local status=0
+    ask traffic get "$policy" --format json || status=$?
+    ((status == 0)) || return "$status"
+    share=$(field weight)
+    [[ $share =~ ^[0-9]+$ ]] || return 70
+}
+
+# Proof, not hope: the balancer itself says that the canary gets nothing.
+stable_proven() {
+    local share=''
+    read_share && [[ $share == 0 ]]
+}
+
+promoted_meanwhile() {
+    ask status "$rollout" --format json || true
+    [[ $(field state) == promoted ]]
+}
+
+# roll_back REASON: 0 when stable is proven to have all traffic, 2 when somebody promoted the canary before we came,
+# 1 when nothing helped. Two ways, tried in turn: the rollout's own abort, which also records it, and moving the traffic
+# by hand, which needs no store. Signals are not listened to here: this is what they ask for.
+roll_back() {
+    local reason=$1 try
+    log "rolling back: $reason"
+    for try in 1 2 3; do
+        if [[ -n $rollout ]]; then
+            if ! ask_abort "$reason" && promoted_meanwhile; then
+                return 2
+            fi
+            stable_proven && return 0
+        fi
+        ask traffic stable "$policy" || true
+        if stable_proven; then
+            [[ -z $rollout ]] || log "the rollout could not be closed; later: haldane abort $rollout --reason TEXT"
+            return 0
+        fi
+        log "the balancer does not show a canary share of 0 yet (try $try of 3)"
+        run_to_end sleep "$try"
+    done
+    return 1
+}
+
+ask_abort() {
+    local status=0
+    ask abort "$rollout" --reason "$1" || status=$?
+    ((status == 0 || status == 20))
+}

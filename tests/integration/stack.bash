@@ -1,0 +1,44 @@
+# shellcheck shell=bash
+#
+# The demo's stack (compose/demo/stack.sh) on free ports, for tests that need the real servers: Prometheus, HAProxy,
+# two stable shops, and a canary when a test starts one. HALDANE_BUILD names the build; without it a test fails.
+
+load helpers
+stack_source=$(cd -- "$BATS_TEST_DIRNAME/../.." && pwd)
+export PATH=$HALDANE_BUILD/analyzer:$PATH
+
+stack() {
+    "$stack_source/compose/demo/stack.sh" "$@" 3>&-
+}
+
+# stack_start: for setup_file. DEMO_RATE and the like may be set before.
+stack_start() {
+    local ports
+    [[ -x $HALDANE_BUILD/analyzer/haldane ]] || {
+        echo "no haldane in $HALDANE_BUILD/analyzer"
+        return 1
+    }
+    # The path of a socket is short, and bats's own directories are not.
+    DEMO_RUN=$(mktemp -d "${TMPDIR:-/tmp}/haldane-test-XXXXXX")
+    read -r -a ports < <(free_port 6)
+    export DEMO_RUN DEMO_WEB_PORT=${ports[0]} DEMO_OPS_PORT=${ports[1]} DEMO_STABLE1_PORT=${ports[2]}
+    export DEMO_STABLE2_PORT=${ports[3]} DEMO_CANARY1_PORT=${ports[4]} DEMO_PROMETHEUS_PORT=${ports[5]}
+    stack start
+}
+
+# stack_stop: for teardown_file.
+stack_stop() {
+    [[ -n ${DEMO_RUN:-} ]] || return 0
+    stack stop
+    rm -rf -- "$DEMO_RUN"
+}
+
+# balancer COMMAND: asks HAProxy itself, past haldane.
+balancer() {
+    printf '%s\n' "$1" | socat - "UNIX-CONNECT:$DEMO_RUN/haproxy.sock"
+}
+
+# weight SERVER: what HAProxy gives it now.
+weight() {
+    balancer "get weight shop/$1" | sed -n 's/^\([0-9]*\) .*/\1/p'
+}

@@ -1,0 +1,601 @@
+/*
+ * A report is read in an incident: it must name the outcome, the reason and the next step whatever the numbers are,
+ * show foreign text as text and nothing else, and never be a broken page.
+ */
+#include "analyzer/report/report.h"
+#include "base/memory.h"
+#include "base/strbuf.h"
+
+#include <cjson/cJSON.h>
+#include <ctype.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { LOOKS = 5000, EDGES = 5 };
+static const int64_t start_ms = INT64_C(1772331300000);
+static const char hostile[] = "<script>alert('x')</script>\"&|`@all\n**b**\x1b[31m\xff\xe2\x80\xae end";
+
+/* Verdicts and what belongs to them, released together. */
+struct scene {
+    struct verdict *verdicts[LOOKS];
+    size_t count;
+    struct rollout rollout;
+    struct audit_entry audit[2];
+    struct report report;
+};
+
+static void fill_arm(struct metric_verdict *m, enum track track, uint64_t requests, uint64_t failed)
+{
+    struct arm_summary *arm = &m->arms[track];
+    arm->present = true;
+    arm->requests = requests;
+    arm->failed = failed;
+    arm->rate = m->type == METRIC_ERRORS && requests ? (double)failed / (double)requests : NAN;
+    if (m->type != METRIC_LATENCY)
+        return;
+    arm->buckets = mem_alloc(EDGES, sizeof *arm->buckets);
+    arm->buckets[1] = requests - failed;
+    arm->buckets[3] = failed;
+    arm->quantiles[0] = 0.08;
+    arm->quantiles[1] = track == TRACK_CANARY ? 0.7 : 0.5;
+}
+
+static void fill_metric(struct metric_verdict *m, const char *name, enum metric_type type)
+{
+    m->name = mem_strdup(name);
+    m->type = type;
+    m->critical = true;
+    m->budget = 0.5;
+    m->status = METRIC_UNDECIDED;
+    m->reason = mem_strdup("neither harm nor safety is shown yet");
+    m->evidence = (struct evidence_values){0.4, 0.5, -3, 1.602, 1.301};
+    m->effect = (struct effect){type == METRIC_ERRORS ? "ratio" : "slower", "lr", 1.4, 0.9, 2.1, 0.95, NAN};
+    m->abort_ratio = 1.1;
+    m->promote_ratio = 1.5;
+    m->promote_absolute = 0.001;
+    m->abort_slower = 0.05;
+    m->promote_slower = 0.25;
+    if (type != METRIC_LATENCY)
+        return;
+    static const double edges[EDGES] = {0.05, 0.1, 0.5, 1, INFINITY};
+    m->edges = mem_alloc(EDGES, sizeof *m->edges);
+    memcpy(m->edges, edges, sizeof edges);
+    m->edge_count = EDGES;
+    m->quantile_count = 2;
+    m->quantiles[0] = 0.5;
+    m->quantiles[1] = 0.99;
+}
+
+static struct verdict *make_verdict(size_t look, size_t metrics)
+{
+    struct verdict *v = verdict_new();
+    v->service = mem_strdup("shop");
+    v->look = look;
+    v->at_ms = start_ms + (int64_t)look * 15000;
+    v->from_ms = v->at_ms - 15000;
+    v->weight_bp = 500;
+    v->step_since_ms = start_ms;
+    v->step_looks = look;
+    v->decision = DECISION_HOLD;
+    v->reason = mem_strdup("errors is not decided yet");
+    v->false_abort_limit = 0.05;
+    v->false_abort_spent = 0.001;
+    v->harm_needed = 1.301;
+    v->metrics = mem_alloc(metrics, sizeof *v->metrics);
+    v->metric_count = metrics;
+    for (size_t i = 0; i < metrics; i++) {
+        char name[32];
+        snprintf(name, sizeof name, i < 2 ? (i ? "latency" : "errors") : "metric %zu", i);
+        fill_metric(&v->metrics[i], name, i % 2 ? METRIC_LATENCY : METRIC_ERRORS);
+        fill_arm(&v->metrics[i], TRACK_STABLE, 1425 * look, 7 * look);
+        fill_arm(&v->metrics[i], TRACK_CANARY, 75 * look, look);
+    }
+    return v;
+}
+
+static struct scene *make_scene(size_t looks, size_t metrics)
+{
+    struct scene *scene = mem_alloc(1, sizeof *scene);
+    for (size_t i = 0; i < looks; i++)
+        scene->verdicts[i] = make_verdict(i + 1, metrics);
+    scene->count = looks;
+    snprintf(scene->rollout.id, sizeof scene->rollout.id, "shop-1");
+    scene->rollout.service = mem_strdup("shop");
+    scene->rollout.weight_bp = 500;
+    scene->rollout.begun_ms = start_ms;
+    scene->audit[0] = (struct audit_entry){start_ms, "alice", "begun", "canary set to 5 %, read back 5 %", 500};
+    scene->audit[1] = (struct audit_entry){start_ms + 60000, "haldane", "held", NULL, 500};
+    scene->report = (struct report){.rollout = &scene->rollout,
+                                    .verdicts = (const struct verdict *const *)scene->verdicts,
+                                    .verdict_count = looks,
+                                    .audit = scene->audit,
+                                    .audit_count = 2,
+                                    .policy_source = "version: 1\nservice: shop\n"};
+    return scene;
+}
+
+static void free_scene(struct scene *scene)
+{
+    for (size_t i = 0; i < scene->count; i++)
+        verdict_free(scene->verdicts[i]);
+    rollout_clear(&scene->rollout);
+    free(scene);
+}
+
+static struct verdict *last(struct scene *scene)
+{
+    return scene->verdicts[scene->count - 1];
+}
+
+static void set(char **text, const char *value)
+{
+    free(*text);
+    *text = mem_strdup(value);
+}
+
+static void make_aborted(struct scene *scene)
+{
+    struct verdict *v = last(scene);
+    v->decision = DECISION_ABORT;
+    set(&v->reason, "shop canary fails 3.1× as often as stable");
+    v->metrics[0].status = METRIC_HARMED;
+    v->metrics[0].evidence.harm = 1.7;
+    v->metrics[0].effect.estimate = 3.1;
+    v->metrics[0].effect.lower = 2.2;
+    v->metrics[0].effect.upper = 4.4;
+    scene->rollout.state = ROLLOUT_ABORTED;
+    scene->rollout.cause = CAUSE_HARMED;
+    scene->rollout.weight_bp = 0;
+    scene->rollout.ended_ms = v->at_ms + 4000;
+    set(&scene->rollout.reason, v->reason);
+}
+
+static void assert_has(const char *text, const char *part)
+{
+    if (!strstr(text, part))
+        fail_msg("\"%s\" is missing", part);
+}
+
+static void assert_lacks(const char *text, const char *part)
+{
+    const char *found = strstr(text, part);
+    if (found)
+        fail_msg("\"%s\" is there: %.80s", part, found);
+}
+
+/* A tag's name, or 0 length if it is a declaration. */
+static size_t tag_name(const char *p)
+{
+    return strspn(p, "abcdefghijklmnopqrstuvwxyz0123456789");
+}
+
+/* Every element is closed in order, every attribute quoted, every & begins a known entity. */
+static void assert_well_formed(const char *html)
+{
+    struct {
+        const char *name;
+        size_t length;
+    } open[64];
+    size_t depth = 0;
+    for (const char *p = html; *p; p++) {
+        if (*p == '&')
+            assert_true(!strncmp(p, "&amp;", 5) || !strncmp(p, "&lt;", 4) || !strncmp(p, "&gt;", 4) ||
+                        !strncmp(p, "&quot;", 6) || !strncmp(p, "&#", 2));
+        if (*p != '<' || !strncmp(p, "<!DOCTYPE html>", 15))
+            continue;
+        bool closes = p[1] == '/';
+        const char *name = p + 1 + closes;
+        size_t length = tag_name(name);
+        assert_true(length > 0);
+        const char *end = name + length;
+        for (char quote = 0; quote || *end != '>'; end++) {
+            assert_true(*end && (quote || *end != '<'));
+            if (*end == '"')
+                quote = (char)('"' - quote);
+        }
+        if (closes) {
+            assert_true(depth > 0);
+            depth--;
+            assert_true(open[depth].length == length && !strncmp(open[depth].name, name, length));
+        } else if (end[-1] != '/') {
+            assert_true(depth < 64);
+            open[depth].name = name;
+            open[depth++].length = length;
+        }
+        p = end;
+    }
+    assert_int_equal(depth, 0);
+}
+
+/* In no attribute of the pictures stands anything but a number where a number belongs. */
+static void assert_numbers(const char *html)
+{
+    for (const char *p = strstr(html, "<svg"); p && *p; p = strstr(p + 1, "=\"")) {
+        if (*p == '<')
+            continue;
+        const char *end = strchr(p + 2, '"');
+        const char *value = p + 2;
+        bool coordinate = p[-1] == 'd' && isspace((unsigned char)p[-2]);
+        bool number = !strncmp(p - 2, " x", 2) || !strncmp(p - 2, " y", 2) || !strncmp(p - 2, "cx", 2) ||
+                      !strncmp(p - 2, "cy", 2);
+        for (; (coordinate || number) && value < end; value++)
+            assert_true(strchr(coordinate ? "0123456789.- MLHVhlz" : "0123456789.-", *value) != NULL);
+    }
+}
+
+static size_t columns(const char *line, size_t length)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < length; i++)
+        n += ((unsigned char)line[i] & 0xC0) != 0x80;
+    return n;
+}
+
+static void assert_narrow(const char *text)
+{
+    for (const char *line = text; *line;) {
+        size_t length = strcspn(line, "\n");
+        if (columns(line, length) > 100)
+            fail_msg("wider than 100 columns: %.*s", (int)length, line);
+        line += length + (line[length] == '\n');
+    }
+}
+
+static void assert_json(const char *text, size_t looks)
+{
+    cJSON *root = cJSON_Parse(text);
+    assert_non_null(root);
+    assert_string_equal(cJSON_GetObjectItem(root, "schema")->valuestring, "haldane.report/1");
+    assert_string_equal(cJSON_GetObjectItem(cJSON_GetObjectItem(root, "verdict"), "schema")->valuestring,
+                        "haldane.verdict/1");
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(root, "history")), looks);
+    cJSON_Delete(root);
+}
+
+/* All four formats of a report hold what must always hold. */
+static void assert_decent(const struct report *report)
+{
+    char *html = report_html(report), *text = report_text(report);
+    char *markdown = report_markdown(report), *json = report_json(report);
+    assert_well_formed(html);
+    assert_numbers(html);
+    assert_has(html, "default-src 'none'; style-src 'unsafe-inline'");
+    assert_lacks(html, "<script");
+    assert_lacks(html, "http://");
+    assert_lacks(html, "https://");
+    assert_narrow(text);
+    assert_json(json, report->verdict_count);
+    const char *const formats[] = {html, text, markdown};
+    for (size_t i = 0; i < 3; i++) {
+        assert_lacks(formats[i], "nan");
+        assert_lacks(formats[i], "inf");
+        assert_lacks(formats[i], "(null)");
+    }
+    free(html);
+    free(text);
+    free(markdown);
+    free(json);
+}
+
+static void an_abort_says_what_and_who_and_where(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(14, 2);
+    make_aborted(scene);
+    assert_decent(&scene->report);
+    char *html = report_html(&scene->report), *text = report_text(&scene->report);
+    char *markdown = report_markdown(&scene->report);
+    assert_has(html, "<b>Aborted</b> shop");
+    assert_has(text, "ABORTED: shop\n");
+    assert_has(markdown, "## Aborted: shop\n");
+    const char *const formats[] = {html, text, markdown};
+    for (size_t i = 0; i < 3; i++) {
+        assert_has(formats[i], "shop canary fails 3.1× as often as stable");
+        assert_has(formats[i], "errors: 3.1×");
+        assert_has(formats[i], "2.2–4.4×");
+        assert_has(formats[i], "All traffic goes to stable");
+        assert_has(formats[i], "Keep the new version back");
+        assert_has(formats[i], "alice");
+    }
+    free(html);
+    free(text);
+    free(markdown);
+    free_scene(scene);
+}
+
+static void a_failed_rollback_never_reads_as_done(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(14, 2);
+    make_aborted(scene);
+    scene->rollout.state = ROLLOUT_ROLLING_BACK;
+    scene->rollout.weight_bp = 2500;
+    char *text = report_text(&scene->report);
+    assert_has(text, "ROLLING BACK: shop");
+    assert_has(text, "gave the canary 25 %");
+    assert_lacks(text, "All traffic goes to stable");
+    free(text);
+    free_scene(scene);
+}
+
+/* Somebody's decision is the headline; what the judge thought is told beside it. */
+static void a_person_has_the_last_word(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(14, 2);
+    scene->rollout.state = ROLLOUT_ABORTED;
+    scene->rollout.cause = CAUSE_PERSON;
+    scene->rollout.weight_bp = 0;
+    set(&scene->rollout.reason, "alice went back: customers call");
+    char *text = report_text(&scene->report);
+    assert_has(text, "alice went back: customers call");
+    assert_has(text, "errors is not decided yet");
+    assert_has(text, "No metric");
+    free(text);
+    free_scene(scene);
+}
+
+static void every_state_has_a_story(void **state)
+{
+    (void)state;
+    for (int s = 0; s < ROLLOUT_STATES; s++) {
+        for (int cause = CAUSE_NONE; cause <= CAUSE_DRIVER; cause++) {
+            struct scene *scene = make_scene(3, 2);
+            scene->rollout.state = (enum rollout_state)s;
+            scene->rollout.cause = (enum rollout_cause)cause;
+            assert_decent(&scene->report);
+            free_scene(scene);
+        }
+    }
+    for (int decision = DECISION_PROMOTE; decision <= DECISION_ABORT; decision++) {
+        struct scene *scene = make_scene(3, 2);
+        scene->report.rollout = NULL;
+        last(scene)->decision = (enum decision)decision;
+        assert_decent(&scene->report);
+        free_scene(scene);
+    }
+}
+
+static void foreign_text_stays_text(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(3, 2);
+    struct verdict *v = last(scene);
+    set(&v->service, hostile);
+    set(&v->reason, hostile);
+    set(&v->metrics[0].reason, hostile);
+    for (size_t i = 0; i < scene->count; i++)
+        set(&scene->verdicts[i]->metrics[0].name, hostile);
+    verdict_warn(v, "%s", hostile);
+    scene->audit[0].actor = scene->audit[0].event = scene->audit[0].detail = (char *)hostile;
+    scene->report.policy_source = hostile;
+    snprintf(scene->rollout.id, sizeof scene->rollout.id, "%s", hostile);
+    scene->rollout.state = ROLLOUT_HELD;
+    set(&scene->rollout.reason, hostile);
+    assert_decent(&scene->report);
+
+    char *html = report_html(&scene->report), *text = report_text(&scene->report);
+    char *markdown = report_markdown(&scene->report);
+    assert_has(html, "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;");
+    assert_lacks(markdown, "<script");
+    assert_lacks(markdown, "**b**");
+    assert_lacks(markdown, "@all");
+    for (const char *line = strstr(markdown, "\n|"); line; line = strstr(line + 1, "\n|")) {
+        size_t bars = 0, length = strcspn(line + 1, "\n") + 1;
+        for (size_t i = 1; i < length; i++)
+            bars += line[i] == '|' && line[i - 1] != '\\';
+        assert_true(bars == 8 || bars == 6 || bars == 5); /* the columns of the three tables, and no more */
+    }
+    const char *const formats[] = {html, text, markdown};
+    for (size_t i = 0; i < 3; i++) {
+        assert_lacks(formats[i], "\x1b");
+        assert_lacks(formats[i], "\xff");
+        assert_lacks(formats[i], "\xe2\x80\xae");
+    }
+    free(html);
+    free(text);
+    free(markdown);
+    free_scene(scene);
+}
+
+static void without_numbers(struct verdict *v)
+{
+    v->score = v->false_abort_limit = v->false_abort_spent = v->harm = v->hold = v->harm_needed = NAN;
+    v->traffic_expected = v->traffic_observed = NAN;
+    for (size_t i = 0; i < v->metric_count; i++) {
+        struct metric_verdict *m = &v->metrics[i];
+        m->status = METRIC_NO_DATA;
+        m->budget = m->abort_ratio = m->abort_absolute = m->promote_ratio = m->promote_absolute = NAN;
+        m->abort_slower = m->promote_slower = NAN;
+        m->effect.estimate = m->effect.lower = m->effect.upper = m->effect.confidence = NAN;
+        m->evidence = (struct evidence_values){NAN, NAN, NAN, NAN, NAN};
+        for (int t = 0; t < TRACKS; t++) {
+            m->arms[t].present = false;
+            m->arms[t].rate = m->arms[t].quantiles[0] = m->arms[t].quantiles[1] = NAN;
+            free(m->arms[t].buckets);
+            m->arms[t].buckets = NULL;
+        }
+    }
+}
+
+static void no_numbers_at_all_is_still_a_report(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(3, 2);
+    for (size_t i = 0; i < scene->count; i++)
+        without_numbers(scene->verdicts[i]);
+    assert_decent(&scene->report);
+    char *text = report_text(&scene->report);
+    assert_has(text, "no data for errors, latency");
+    free(text);
+    free_scene(scene);
+}
+
+static void before_the_first_look(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(1, 2);
+    struct verdict *v = last(scene);
+    v->look = 0;
+    v->at_ms = v->from_ms = v->step_since_ms = 0;
+    v->step_index = -1;
+    set(&v->reason, NULL);
+    without_numbers(v);
+    assert_decent(&scene->report);
+    scene->report.rollout = NULL;
+    scene->report.audit_count = 0;
+    scene->report.policy_source = NULL;
+    assert_decent(&scene->report);
+    v->metric_count = 0;
+    assert_decent(&scene->report);
+    v->metric_count = 2;
+    free_scene(scene);
+}
+
+static void one_arm_may_be_silent(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(5, 2);
+    for (size_t i = 0; i < scene->count; i++)
+        for (size_t m = 0; m < 2; m++)
+            scene->verdicts[i]->metrics[m].arms[TRACK_CANARY].present = false;
+    assert_decent(&scene->report);
+    free_scene(scene);
+}
+
+static void infinite_ends_are_drawn_as_arrows(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(10, 2);
+    for (size_t i = 0; i < scene->count; i++) {
+        struct metric_verdict *m = &scene->verdicts[i]->metrics[0];
+        m->effect.lower = 0;
+        m->effect.upper = i % 2 ? INFINITY : NAN; /* JSON has no infinity: it comes back as no number */
+        m->effect.estimate = i % 3 ? INFINITY : 0;
+        m->evidence.harm = i % 2 ? INFINITY : -INFINITY;
+        m->evidence.safe = -1e300;
+        scene->verdicts[i]->metrics[1].effect.estimate = i % 2 ? 1e300 : 1e-300;
+        scene->verdicts[i]->metrics[1].effect.upper = 1e308;
+        scene->verdicts[i]->metrics[1].edges[0] = i % 2 ? 0 : -1;
+    }
+    char *html = report_html(&scene->report);
+    assert_well_formed(html);
+    assert_numbers(html);
+    assert_has(html, "class=\"arrow");
+    free(html);
+    free_scene(scene);
+}
+
+static void one_look_is_drawn(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(1, 2);
+    assert_decent(&scene->report);
+    scene->rollout.state = ROLLOUT_STEPPING;
+    char *html = report_html(&scene->report);
+    assert_has(html, "<svg");
+    free(html);
+    free_scene(scene);
+}
+
+static void a_long_history_is_thinned(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(LOOKS, 1);
+    assert_decent(&scene->report);
+    char *html = report_html(&scene->report);
+    assert_true(strlen(html) < 150000);
+    free(html);
+    free_scene(scene);
+}
+
+static void many_metrics_have_one_picture_each(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(30, 20);
+    assert_decent(&scene->report);
+    char *html = report_html(&scene->report), id[32];
+    for (size_t i = 1; i <= 52; i++) { /* 20 ratios, 20 of evidence, 10 of latency, 2 of traffic */
+        snprintf(id, sizeof id, "<title id=\"c%zu-t\">", i);
+        assert_has(html, id);
+        assert_null(strstr(strstr(html, id) + 1, id));
+    }
+    assert_lacks(html, "c53-t");
+    free(html);
+    free_scene(scene);
+}
+
+static void long_words_are_broken(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(3, 1);
+    char word[700];
+    memset(word, 'x', sizeof word - 1);
+    word[sizeof word - 1] = '\0';
+    for (size_t i = 0; i < scene->count; i++)
+        set(&scene->verdicts[i]->metrics[0].name, word);
+    set(&last(scene)->service, word);
+    set(&last(scene)->reason, word);
+    scene->audit[0].detail = word;
+    assert_decent(&scene->report);
+    free_scene(scene);
+}
+
+static void equal_input_gives_equal_bytes(void **state)
+{
+    (void)state;
+    char *(*const formats[])(const struct report *) = {report_html, report_text, report_markdown, report_json};
+    struct scene *one = make_scene(20, 3), *two = make_scene(20, 3);
+    for (size_t i = 0; i < 4; i++) {
+        char *first = formats[i](&one->report), *second = formats[i](&two->report);
+        assert_string_equal(first, second);
+        free(first);
+        free(second);
+    }
+    free_scene(one);
+    free_scene(two);
+}
+
+/* The bars are read across a room: full only when it is decided, empty for evidence against. */
+static void bars_fill_up_to_what_decides(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(3, 1);
+    last(scene)->metrics[0].evidence = (struct evidence_values){0.801, 0.5, -3, 1.602, 1.301};
+    char *html = report_html(&scene->report), *text = report_text(&scene->report);
+    assert_has(html, "<i class=\"harm\" style=\"width:50.0%\">");
+    assert_has(html, "<i class=\"safe\" style=\"width:0.0%\">");
+    assert_has(text, "[###############...............] 0.80 of 1.60");
+    assert_has(text, "[..............................] -3.00 of 1.30");
+    free(html);
+    free(text);
+    free_scene(scene);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_abort_says_what_and_who_and_where),
+        cmocka_unit_test(a_failed_rollback_never_reads_as_done),
+        cmocka_unit_test(a_person_has_the_last_word),
+        cmocka_unit_test(every_state_has_a_story),
+        cmocka_unit_test(foreign_text_stays_text),
+        cmocka_unit_test(no_numbers_at_all_is_still_a_report),
+        cmocka_unit_test(before_the_first_look),
+        cmocka_unit_test(one_arm_may_be_silent),
+        cmocka_unit_test(infinite_ends_are_drawn_as_arrows),
+        cmocka_unit_test(one_look_is_drawn),
+        cmocka_unit_test(a_long_history_is_thinned),
+        cmocka_unit_test(many_metrics_have_one_picture_each),
+        cmocka_unit_test(long_words_are_broken),
+        cmocka_unit_test(equal_input_gives_equal_bytes),
+        cmocka_unit_test(bars_fill_up_to_what_decides),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
