@@ -20,10 +20,11 @@ build: $(BUILD)/build.ninja ## build haldane, the demo's programs and the tests
 $(BUILD)/build.ninja:
 	$(with_compiler) meson setup $(BUILD)
 
-demo: build ## a shop behind HAProxy with Prometheus, and canaries good and bad: see a rollout
-	compose/demo/run.sh
+demo: ## install what is missing, build, and watch three real rollouts behind HAProxy and Prometheus
+	@compose/demo/run.sh
 
-test: ## build and run all tests, real servers included; the last line counts them
+test: ## install what is missing, build, and run all tests, real servers included; the last line counts them
+	@scripts/install-deps.sh
 	@$(with_compiler) tests/run
 
 bench: build ## measure speed

@@ -63,15 +63,20 @@ static void add_boundary(struct metric_state *metric, size_t i, uint32_t planned
     double slow = shape->slow[i];
     if (slow < informative_low || slow > informative_high)
         return;
+    bool fast = slow > 0.5;
+    double (*ratio)(const struct latency_shape *, size_t, double) = fast ? latency_fast_ratio : latency_slow_ratio;
+    double abort_ratio = ratio(shape, i, metric->policy->abort_slower);
+    double promote_ratio = ratio(shape, i, metric->policy->promote_slower);
+    /* With fewer than two edges there is no curve to tell what "slower" does at one of them. */
+    if (!isfinite(abort_ratio) || !isfinite(promote_ratio))
+        return;
     struct comparison *comparison = add_comparison(metric, planned_looks);
     comparison->edge = i;
     comparison->rate = slow;
-    comparison->fast = slow > 0.5;
+    comparison->fast = fast;
     comparison->bets = slow <= fast_high;
-    double (*ratio)(const struct latency_shape *, size_t, double) =
-        comparison->fast ? latency_fast_ratio : latency_slow_ratio;
-    comparison->abort_ratio = ratio(shape, i, metric->policy->abort_slower);
-    comparison->full = (struct margin){ratio(shape, i, metric->policy->promote_slower), 0};
+    comparison->abort_ratio = abort_ratio;
+    comparison->full = (struct margin){promote_ratio, 0};
 }
 
 static double logit(double p)

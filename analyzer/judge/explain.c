@@ -65,7 +65,7 @@ static double as_slower(const struct metric_state *metric, const struct comparis
 static struct effect effect_of(const struct judge *judge, const struct metric_state *metric, enum judge_effects effects)
 {
     struct effect effect = {.kind = metric->policy->type == METRIC_ERRORS ? "ratio" : "slower",
-                            .method = effects == EFFECTS_ROBUST ? "flip" : "lr",
+                            .method = "lr",
                             .estimate = NAN,
                             .lower = NAN,
                             .upper = NAN,
@@ -75,10 +75,16 @@ static struct effect effect_of(const struct judge *judge, const struct metric_st
     if (!comparison || comparison->look_count == 0)
         return effect;
     struct confseq ratio;
-    if (effects == EFFECTS_ROBUST)
-        confseq_ratio_flip(comparison->looks, comparison->look_count, display_alpha, &ratio);
-    else
-        confseq_ratio_lr(comparison->looks, comparison->look_count, display_alpha, &ratio);
+    confseq_ratio_lr(comparison->looks, comparison->look_count, display_alpha, &ratio);
+    if (effects == EFFECTS_ROBUST) {
+        struct confseq robust;
+        confseq_ratio_flip(comparison->looks, comparison->look_count, display_alpha, &robust);
+        /* A few looks are too few for it to say anything. */
+        if (robust.lower > 0 || isfinite(robust.upper)) {
+            ratio = robust;
+            effect.method = "flip";
+        }
+    }
     effect.estimate = ratio.estimate;
     effect.lower = ratio.lower;
     effect.upper = ratio.upper;
@@ -132,7 +138,7 @@ static enum metric_status status_of(const struct judge *judge, size_t m)
         return METRIC_HARMED;
     if (!has_data(metric))
         return metric->policy->on_no_data == NO_DATA_IGNORE ? METRIC_IGNORED : METRIC_NO_DATA;
-    if (compares(judge) && is_proven(judge, metric))
+    if (judge->weight_bp > 0 && is_proven(judge, metric))
         return METRIC_SAFE;
     return step_is_over(judge) ? METRIC_EXPIRED : METRIC_UNDECIDED;
 }
@@ -198,7 +204,9 @@ static char *metric_reason(const struct judge *judge, const struct metric_state 
     if (silence)
         return silence;
     if (judge->weight_bp > COMPARED_BP)
-        return mem_strdup("watched, not compared: stable has too little of the traffic");
+        return mem_strdup(metric->status == METRIC_SAFE
+                              ? "shown to be within its margin; stable has too little traffic left to compare with"
+                              : "not compared: stable has too little of the traffic");
     char *effect = effect_text(judge, metric);
     char *accepted = margin_text(metric, true), *promoted = margin_text(metric, false);
     const char *more = metric->type == METRIC_LATENCY ? " more" : "";
@@ -458,8 +466,8 @@ static void add_warnings(const struct judge *judge, struct verdict *verdict)
                      "stable fails more than 5 %% of its requests: an absolute abort margin is not exact there "
                      "and is not bet on; use `abort_above: {absolute: 0%%}`");
     if (judge->discarded)
-        verdict_warn(verdict, "%" PRIu64 " looks were no evidence: the split or the instances changed in them",
-                     judge->discarded);
+        verdict_warn(verdict, "%" PRIu64 " %s no evidence: the split or the instances changed meanwhile",
+                     judge->discarded, judge->discarded == 1 ? "look was" : "looks were");
 }
 
 struct verdict *judge_verdict(const struct judge *judge, const char *rollout, enum judge_effects effects)

@@ -67,7 +67,8 @@ static void enter_weight(struct judge *judge, const struct look *look)
             judge->step = (int32_t)s;
     for (int t = 0; t < TRACKS; t++)
         judge->step_requests[t] = 0;
-    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+    /* Above half of the traffic nothing is proved any more: what the last compared step proved stays on view. */
+    for (size_t m = 0; m < judge->policy->metric_count && look->weight_bp <= COMPARED_BP; m++) {
         metric_restart_step(&judge->metrics[m]);
         metric_widen(&judge->metrics[m], margins_scale(judge->policy, judge->step));
     }
@@ -193,24 +194,6 @@ static void bet(struct judge *judge, const struct evidence *evidence, const stru
     }
 }
 
-/* At more than half of the traffic nothing is compared any more; what the canary does is still shown. */
-static void watch(struct judge *judge, const struct evidence *evidence, const struct look *look)
-{
-    for (size_t m = 0; m < judge->policy->metric_count; m++) {
-        struct metric_state *metric = &judge->metrics[m];
-        size_t index;
-        const struct evidence_metric *found = find_metric(evidence, metric->policy, &index);
-        if (metric->frozen)
-            metric_no_bet(metric);
-        if (!found || !look->intervals[index] || !look->intervals[index]->tracks[TRACK_CANARY].present)
-            continue;
-        struct arms arms;
-        gather(found, look->intervals[index], &arms);
-        metric->step_looks++;
-        metric->step_canary += arms.sum[TRACK_CANARY].requests;
-    }
-}
-
 static void note_presence(struct judge *judge, const struct evidence *evidence, const struct look *look)
 {
     bool compared = judge->weight_bp <= COMPARED_BP;
@@ -255,9 +238,7 @@ void judge_observe(struct judge *judge, const struct evidence *evidence, const s
     bool warm = look->from_ms >= judge->first_traffic_ms + judge->policy->warmup_ms;
     note_presence(judge, evidence, look);
     judge->discarded += discarded ? 1 : 0;
-    if (look->weight_bp > COMPARED_BP)
-        watch(judge, evidence, look);
-    else if (warm && !discarded)
+    if (look->weight_bp <= COMPARED_BP && warm && !discarded)
         bet(judge, evidence, look);
     else
         for (size_t m = 0; m < judge->policy->metric_count; m++)

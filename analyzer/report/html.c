@@ -300,10 +300,13 @@ static void put_budget(struct strbuf *out, const struct verdict *v)
     strbuf_printf(&words, "%s of %s", format_share(v->false_abort_spent, TEXT),
                   format_share(v->false_abort_limit, TEXT));
     char *text = strbuf_take(&words);
-    strbuf_puts(out,
-                "<h2>False alarms</h2>\n<section class=\"card\">\n<p>A harmless canary is aborted with a chance of ");
-    strbuf_printf(out, "at most %s over the whole rollout, however often it is looked at.</p>\n<div class=\"bars\">\n",
-                  format_share(v->false_abort_limit, TEXT));
+    strbuf_printf(
+        out,
+        "<h2>False alarms</h2>\n<section class=\"card\">\n<p>The policy lets a harmless canary be aborted with a "
+        "chance of at most %s over the whole rollout, however often it is looked at. That holds unless one "
+        "arm has noise of its own that lasts over many looks; <code>haldane calibrate</code> measures "
+        "it.</p>\n<div class=\"bars\">\n",
+        format_share(v->false_abort_limit, TEXT));
     strbuf_puts(out, "<span>budget used</span>");
     put_bar(out, "spent", evidence_fill(v->false_abort_spent, v->false_abort_limit), text);
     strbuf_printf(out, "<span class=\"say\">%s</span>\n", text);

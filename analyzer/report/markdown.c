@@ -129,7 +129,7 @@ static void put_foot(struct strbuf *out, const struct verdict *v)
 {
     strbuf_puts(out, "\n<sub>");
     if (!isnan(v->false_abort_limit))
-        strbuf_printf(out, "False alarms: at most %s over the whole rollout; used so far: %s. ",
+        strbuf_printf(out, "False alarms: limit %s over the whole rollout; used so far: %s. ",
                       format_share(v->false_abort_limit, TEXT), format_share(v->false_abort_spent, TEXT));
     strbuf_puts(out, "Evidence is log10 of the e-value. haldane " HALDANE_VERSION);
     if (v->policy_sha256[0]) {

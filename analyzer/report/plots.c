@@ -294,7 +294,7 @@ static struct history *history_of(const struct plots *plots, size_t metric)
 
 static void widen(struct scale *scale, double value, double least, double most)
 {
-    if (isnan(value))
+    if (!isfinite(value)) /* what is unbounded leaves the plot whatever its range */
         return;
     value = value < least ? least : value > most ? most : value;
     scale->low = fmin(scale->low, value);
@@ -314,7 +314,9 @@ static void ratio_scale(struct scale *scale, const struct history *h, size_t cou
     }
     widen(scale, h->estimate[count - 1], 1e-3, 1e3);
     widen(scale, h->lower[count - 1], 0.25, 1e3);
-    widen(scale, h->upper[count - 1], 1e-3, fmax(4, 4 * h->estimate[count - 1]));
+    widen(scale, h->lower[count - 1] * 2, 1e-3, 1e3); /* room to see where an unbounded interval begins */
+    if (isfinite(h->estimate[count - 1]))
+        widen(scale, h->upper[count - 1], 1e-3, fmax(4, 4 * h->estimate[count - 1]));
     scale->low /= 1.12;
     scale->high *= 1.12;
 }

@@ -198,8 +198,8 @@ static void tell_outcome(struct story *story, const struct rollout *rollout)
     story->why = mem_strdup(last_word);
     if (strcmp(last_word, judge) != 0)
         story->also = mem_strdup(judge);
-    bool harmed = judged ? decision == DECISION_ABORT : rollout->cause == CAUSE_HARMED;
-    story->culprit = harmed || decision == DECISION_ABORT ? worst_harmed(story->last) : NULL;
+    bool harmed = judged ? decision == DECISION_ABORT && verdict_is_harm(story->last) : rollout->cause == CAUSE_HARMED;
+    story->culprit = harmed ? worst_harmed(story->last) : NULL;
 }
 
 static char *traffic_line(const struct verdict *last, const struct rollout *rollout)
@@ -235,7 +235,7 @@ static char *advice_waiting(const struct verdict *last, const char *id)
 
 static char *advice_aborted(const struct story *story, const struct rollout *rollout)
 {
-    enum rollout_cause cause = rollout ? rollout->cause : CAUSE_HARMED;
+    enum rollout_cause cause = rollout ? rollout->cause : verdict_is_harm(story->last) ? CAUSE_HARMED : CAUSE_EXPIRED;
     switch (cause) {
     case CAUSE_PERSON:
         return mem_strdup("Nothing: a person went back. Begin a new rollout when they agree.");

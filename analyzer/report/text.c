@@ -143,7 +143,7 @@ static void put_foot(struct strbuf *out, const struct verdict *v)
 {
     strbuf_puts(out, "\n");
     if (!isnan(v->false_abort_limit))
-        strbuf_printf(out, "False alarms: at most %s over the whole rollout; used so far: %s.\n",
+        strbuf_printf(out, "False alarms: limit %s over the whole rollout; used so far: %s.\n",
                       format_share(v->false_abort_limit, TEXT), format_share(v->false_abort_spent, TEXT));
     if (v->policy_sha256[0])
         strbuf_printf(out, "Policy sha256 %s\n", v->policy_sha256);

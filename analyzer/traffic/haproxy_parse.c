@@ -89,7 +89,7 @@ static bool next_record(char **cursor, char separator, struct record *record)
 
 static int column(const struct record *header, const char *name)
 {
-    for (size_t i = 0; i < header->count && i < 1000; i++)
+    for (size_t i = 0; i < header->count; i++)
         if (strcmp(header->fields[i], name) == 0)
             return (int)i;
     return NO_COLUMN;

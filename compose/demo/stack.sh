@@ -198,20 +198,20 @@ show_env() {
 command=${1:-}
 (($# > 0)) && shift
 case $command in
--h | --help | help) usage ;;
-start | status | env)
-    (($# == 0)) || fail "$command takes no arguments; see --help" 64
-    if [[ $command == env ]]; then show_env; else "$command"; fi
-    ;;
-canary | load) "$command" "$@" ;;
-stop)
-    (($# <= 1)) || fail "stop takes one name at most; see --help" 64
-    if (($# == 0)); then
-        stop_all
-    else
-        [[ " ${names[*]} " == *" $1 "* ]] || fail "there is no $1; the names are ${names[*]}" 64
-        stop_one "$1"
-    fi
-    ;;
-*) fail "\"$command\" is not a command; see --help" 64 ;;
+    -h | --help | help) usage ;;
+    start | status | env)
+        (($# == 0)) || fail "$command takes no arguments; see --help" 64
+        if [[ $command == env ]]; then show_env; else "$command"; fi
+        ;;
+    canary | load) "$command" "$@" ;;
+    stop)
+        (($# <= 1)) || fail "stop takes one name at most; see --help" 64
+        if (($# == 0)); then
+            stop_all
+        else
+            [[ " ${names[*]} " == *" $1 "* ]] || fail "there is no $1; the names are ${names[*]}" 64
+            stop_one "$1"
+        fi
+        ;;
+    *) fail "\"$command\" is not a command; see --help" 64 ;;
 esac

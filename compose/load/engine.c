@@ -395,10 +395,15 @@ static void on_event(struct engine *engine, const struct epoll_event *event)
     }
 }
 
+static bool work_left(const struct engine *engine)
+{
+    return engine->sending || engine->tally->in_flight > 0 || queue_length(engine) > 0;
+}
+
 static void loop(struct engine *engine)
 {
     struct epoll_event events[128];
-    while (engine->sending || engine->tally->in_flight > 0 || queue_length(engine) > 0) {
+    for (;;) {
         start_due(engine);
         int running = 0;
         int64_t now = now_ns();
@@ -409,6 +414,8 @@ static void loop(struct engine *engine)
         reap(engine);
         serve_queue(engine, now);
         show_progress(engine, now);
+        if (!work_left(engine))
+            return;
         arm_timer(engine);
         int count = epoll_wait(engine->epoll_fd, events, sizeof events / sizeof *events, -1);
         for (int i = 0; i < count; i++)

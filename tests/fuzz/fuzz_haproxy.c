@@ -1,6 +1,6 @@
 /*
  * HAProxy's answers, whatever they hold: no crash, no share out of range, no error without a text. The first byte
- * chooses the parser; a NUL in the answer parts `show servers state` from `show stat`.
+ * chooses the parser; a form feed in the answer parts `show servers state` from `show stat`.
  */
 #include "analyzer/traffic/haproxy_parse.h"
 #include "base/memory.h"
@@ -52,8 +52,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (weight > 256)
             abort();
     } else {
-        size_t first = strlen(text);
-        fuzz_tables(text, first < size - 1 ? text + first + 1 : "");
+        char *stat = text;
+        char *state = strsep(&stat, "\f");
+        fuzz_tables(state, stat ? stat : "");
     }
     free(text);
     return 0;

@@ -120,8 +120,9 @@ code_of() {
 
 @test "crash-after is a crash: killed, nothing drained" {
     start_shop shop "$port" --crash-after 500ms
-    run wait_bg shop 5
-    [ "$status" -eq 137 ]
+    local code=0
+    wait_bg shop 5 || code=$?
+    [ "$code" -eq 137 ]
 }
 
 @test "SIGTERM: not ready, still serving, then gone with exit code 0" {

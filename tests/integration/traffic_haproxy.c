@@ -191,16 +191,16 @@ static void export_port(const char *name, uint16_t port)
 
 static void balancer_start(struct lab *lab)
 {
-    setenv("LAB_SOCKET", lab->socket, 1);
-    export_port("LAB_ADMIN", lab->admin);
-    export_port("LAB_FRONT", lab->front);
-    export_port("LAB_STABLE1", lab->apps[STABLE1].port);
-    export_port("LAB_STABLE2", lab->apps[STABLE2].port);
-    export_port("LAB_CANARY1", lab->apps[CANARY1].port);
     fflush(NULL);
     lab->pid = fork();
     assert_true(lab->pid >= 0);
     if (lab->pid == 0) {
+        setenv("LAB_SOCKET", lab->socket, 1);
+        export_port("LAB_ADMIN", lab->admin);
+        export_port("LAB_FRONT", lab->front);
+        export_port("LAB_STABLE1", lab->apps[STABLE1].port);
+        export_port("LAB_STABLE2", lab->apps[STABLE2].port);
+        export_port("LAB_CANARY1", lab->apps[CANARY1].port);
         int null = open("/dev/null", O_RDWR);
         dup2(null, STDOUT_FILENO);
         dup2(null, STDERR_FILENO);

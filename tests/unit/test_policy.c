@@ -598,6 +598,51 @@ static void a_setting_cannot_fill_the_memory(void **state)
     free(text);
 }
 
+/* --- the reference ----------------------------------------------------------------------------------------------- */
+
+/* `list` is what an unknown key is answered with: the keys that the reader asked for, so that none can be left out. */
+static void assert_documented(const char *reference, char *list)
+{
+    size_t keys = 0;
+    for (char *rest = NULL, *key = strtok_r(list, ", ", &rest); key; key = strtok_r(NULL, ", ", &rest), keys++) {
+        char *quoted = mem_printf("`%s`", key);
+        if (!strstr(reference, quoted))
+            fail_msg("docs/policy.md does not describe %s", quoted);
+        free(quoted);
+    }
+    assert_true(keys > 0);
+}
+
+static void every_key_is_in_the_reference(void **state)
+{
+    (void)state;
+    static const char text[] = "unheard_of: 1\n"
+                               "prometheus: {unheard_of: 1, basic_auth: {unheard_of: 1}, tls: {unheard_of: 1}}\n"
+                               "tracks: {unheard_of: 1}\n"
+                               "traffic: {driver: haproxy, unheard_of: 1}\n"
+                               "steps: [{weight: 5%, unheard_of: 1}, {weight: 60%, unheard_of: 1}]\n"
+                               "metrics:\n"
+                               "  - {type: errors, unheard_of: 1, abort_above: {unheard_of: 1}}\n"
+                               "  - {type: latency, unheard_of: 1, abort_above: {unheard_of: 1}}\n";
+    char *path = source_path("docs/policy.md");
+    char *reference = read_file(path);
+    struct policy_problems problems;
+    struct error err = {0};
+    assert_null(policy_load_text(text, sizeof text - 1, "p.yaml", NULL, 0, NULL, &problems, &err));
+    size_t sections = 0;
+    for (size_t i = 0; i < problems.count; i++) {
+        char *list = strstr(problems.items[i].text, "known are: ");
+        if (!list)
+            continue;
+        assert_documented(reference, list + strlen("known are: "));
+        sections++;
+    }
+    assert_int_equal(sections, 12);
+    policy_problems_free(&problems);
+    free(reference);
+    free(path);
+}
+
 /* --- the small parts --------------------------------------------------------------------------------------------- */
 
 static void every_basis_point_is_exact(void **state)
@@ -706,6 +751,7 @@ int main(void)
         cmocka_unit_test(a_policy_has_at_most_a_mebibyte),
         cmocka_unit_test(hostile_text_is_refused_quickly),
         cmocka_unit_test(a_setting_cannot_fill_the_memory),
+        cmocka_unit_test(every_key_is_in_the_reference),
         cmocka_unit_test(every_basis_point_is_exact),
         cmocka_unit_test(a_percentage_is_the_nearest_number),
         cmocka_unit_test(the_nearest_word_is_suggested),

@@ -341,6 +341,20 @@ static void a_person_has_the_last_word(void **state)
     free_scene(scene);
 }
 
+/* An abort for want of proof accuses nobody. */
+static void an_expiry_is_not_harm(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(14, 2);
+    scene->report.rollout = NULL;
+    last(scene)->decision = DECISION_ABORT;
+    char *text = report_text(&scene->report);
+    assert_has(text, "No metric");
+    assert_has(text, "Harm was not shown");
+    free(text);
+    free_scene(scene);
+}
+
 static void every_state_has_a_story(void **state)
 {
     (void)state;
@@ -584,6 +598,7 @@ int main(void)
         cmocka_unit_test(an_abort_says_what_and_who_and_where),
         cmocka_unit_test(a_failed_rollback_never_reads_as_done),
         cmocka_unit_test(a_person_has_the_last_word),
+        cmocka_unit_test(an_expiry_is_not_harm),
         cmocka_unit_test(every_state_has_a_story),
         cmocka_unit_test(foreign_text_stays_text),
         cmocka_unit_test(no_numbers_at_all_is_still_a_report),
