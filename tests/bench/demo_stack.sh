@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What the demo's stack costs: all of it at a given rate, the canary at a quarter, processor time by process.
-# Passes if nothing was lost, the generator was on time, and at least half of the processors were idle.
+# Passes if nothing was lost, the rate was kept, and the stack used less than half of the processors. What others used
+# meanwhile is printed, for it makes latencies and the generator's lateness worse.
 set -euo pipefail
 
 usage() {
@@ -66,16 +67,17 @@ for ((i = 0; i < 200; i++)); do
     sleep 0.1
 done
 
-printf '%-12s %s\n' process 'share of one processor'
-paste -d ' ' <(echo "$before") <(echo "$after") |
-    awk -v s="$seconds" '{ printf "%-12s %5.1f %%\n", $1, ($6 - $3) / s * 100; sum += ($6 - $3) / s * 100 }
-        END { printf "%-12s %5.1f %%\n", "sum", sum }'
+table=$(paste -d ' ' <(echo "$before") <(echo "$after") | awk -v s="$seconds" '{ print $1, ($6 - $3) / s * 100 }')
+sum=$(echo "$table" | awk '{ sum += $2 } END { printf "%.1f", sum }')
 idle=$(echo "$machine_before $machine_after" | awk '{ printf "%.1f", ($3 - $1) / ($4 - $2) * 100 }')
-printf 'idle, of all %s processors: %s %%\n' "$(nproc)" "$idle"
+printf '%-12s %s\n' process 'share of one processor'
+echo "$table" | awk '{ printf "%-12s %5.1f %%\n", $1, $2 }'
+printf '%-12s %5.1f %%, of %s processors\n' sum "$sum" "$(nproc)"
+printf 'idle, of all processors together: %s %%\n' "$idle"
 jq '{rate, achieved_rate, due, answered, failed, tracks: (.tracks | map_values(.answered)), latency_ms,
     lateness_ms: .generator.lateness_ms}' "$DEMO_RUN/load.json"
-jq -e --argjson idle "$idle" '.failed == 0 and .achieved_rate > 0.99 * .rate and .generator.lateness_ms.p99 < 20
-    and $idle >= 50' "$DEMO_RUN/load.json" >/dev/null || {
+jq -e --argjson sum "$sum" --argjson processors "$(nproc)" \
+    '.failed == 0 and .achieved_rate > 0.99 * .rate and $sum < 50 * $processors' "$DEMO_RUN/load.json" >/dev/null || {
     echo "demo_stack.sh: $rate a second is too much here" >&2
     exit 1
 }

@@ -1,6 +1,6 @@
 /*
  * Any bytes as a policy: never a crash, always either a policy that keeps its promises or problems with places. The
- * seeds in corpus/policy are policies that load and near misses.
+ * seeds in corpus/fuzz_policy are policies that load and near misses.
  */
 #include "policies/load.h"
 
