@@ -2,7 +2,6 @@
 #include "base/duration.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -95,7 +94,9 @@ static bool parse_rfc3339(const char *p, int64_t *unix_ms)
     int ms = 0;
     if (*p == '.') {
         int place = 100;
-        for (p++; isdigit((unsigned char)*p); p++, place /= 10)
+        if (!isdigit((unsigned char)*++p))
+            return false;
+        for (; isdigit((unsigned char)*p); p++, place /= 10)
             ms += (*p - '0') * place;
     }
     int offset = 0;
@@ -135,12 +136,12 @@ bool time_parse(const char *text, int64_t now_ms, int64_t *unix_ms)
         *unix_ms = now_ms;
         return true;
     }
-    if (!isdigit((unsigned char)text[0]))
+    /* strtod alone would take 0x10 and 1e9, which nobody means by a time. */
+    size_t whole = strspn(text, "0123456789"), part = text[whole] == '.' ? strspn(text + whole + 1, "0123456789") : 0;
+    if (whole == 0 || text[whole + (part ? part + 1 : 0)])
         return false;
-    char *end;
-    errno = 0;
-    double seconds = strtod(text, &end);
-    if (*end || errno || !(seconds < 1e12))
+    double seconds = strtod(text, NULL);
+    if (!(seconds < 1e12))
         return false;
     *unix_ms = llround(seconds * 1000);
     return true;

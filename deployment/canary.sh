@@ -8,6 +8,7 @@
 # one of three ways: promoted, proven to be back on stable, or a loud message with the commands for a person.
 #
 # One rule for the cleanup command: it runs only when the balancer has proven that the canary gets no traffic.
+# shellcheck disable=SC2317 # the work is called by its name, through attend
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
@@ -289,7 +290,7 @@ begin_rollout() {
         ask begin "$policy" --format json "${set_options[@]}" || status=$?
         rollout=$(field rollout)
         [[ $status == 69 && -z $rollout ]] || break
-        ((signal_count == 0 && EPOCHSECONDS < deadline)) || break
+        ! interrupted && ((EPOCHSECONDS < deadline)) || break
         nap 2
     done
     if ((status != 0 && status != 10)); then
@@ -560,7 +561,10 @@ main() {
     confirm
     exec </dev/null
     open_record
-    watch_signals
+    attend roll_out
+}
+
+roll_out() {
     trap 'on_exit' EXIT
     check_ready
     stop_if_interrupted

@@ -15,7 +15,8 @@ static void sleep_until(int64_t at_ms)
 static bool has_moved(const struct engine *engine, size_t step)
 {
     const struct rollout *rollout = engine_rollout(engine);
-    return rollout_ended(rollout) || rollout->step != step || rollout->state == ROLLOUT_PAUSED;
+    /* While a person is waited for, the rollout must be free for the order. */
+    return rollout->state != ROLLOUT_STEPPING || rollout->step != step;
 }
 
 static int run(const struct options *options)
@@ -48,7 +49,7 @@ const struct command command_advance = {
     .page = "Usage: haldane advance ID [--wait] [--db FILE] [--format text|json]\n\n"
             "Folds every complete look since the last call, acts on it, and renews the lease: without a call for\n"
             "as long as the policy's `unattended`, the next one returns traffic to stable.\n"
-            "  --wait  stays until the step ends\n\n"
+            "  --wait  stays until the step ends, or a person is waited for\n\n"
             "The answer's `next_look_at` says when to call again.\n"
             "Exit codes: 0 promoted, 10 goes on, 20 rolled back, 69 something is out of reach (call again),\n"
             "75 another process holds the rollout (call again).\n",

@@ -33,9 +33,12 @@ static void sleep_until(int64_t at_ms)
     nanosleep(&time, NULL);
 }
 
-/* What cannot be mended by trying again: going on would be without evidence or without a record. */
-static bool is_fatal(const struct error *err)
+/* What cannot be mended by trying again: going on would be without evidence or without a record. On the way back
+ * only a record that cannot be written is: traffic is on stable then. */
+static bool is_fatal(const struct engine *engine, const struct error *err)
 {
+    if (engine_rollout(engine)->state == ROLLOUT_ROLLING_BACK)
+        return err->code == ERROR_IO;
     return err->code != ERROR_UNAVAILABLE && err->code != ERROR_BUSY;
 }
 
@@ -45,9 +48,11 @@ static bool order_abort(struct engine *engine, const char *reason, struct error 
     return rollout_ended(engine_rollout(engine)) || engine_order(engine, EVENT_ABORT, reason, err);
 }
 
+/* To the end. What made it impossible to go on is the answer, once traffic is on stable. */
 static bool go_on(struct engine *engine, struct live *live, struct error *err)
 {
     int second = 0;
+    struct error fatal = {0};
     while (!rollout_ended(engine_rollout(engine))) {
         if (stopped && second != stopped) {
             second = stopped;
@@ -60,17 +65,17 @@ static bool go_on(struct engine *engine, struct live *live, struct error *err)
             continue;
         *err = (struct error){0};
         bool ok = engine_advance(engine, err);
-        if (!ok && is_fatal(err) && engine_rollout(engine)->state != ROLLOUT_ROLLING_BACK) {
-            struct error why = *err;
-            live_update(live, engine, &why);
-            if (!order_abort(engine, why.text, err))
-                return false;
-            *err = why;
+        live_update(live, engine, err);
+        if (ok || !is_fatal(engine, err))
+            continue;
+        if (engine_rollout(engine)->state == ROLLOUT_ROLLING_BACK)
             return false;
-        }
+        fatal = *err;
+        order_abort(engine, fatal.text, err);
         live_update(live, engine, err);
     }
-    return true;
+    *err = fatal;
+    return fatal.code == ERROR_NONE;
 }
 
 static int run(const struct options *options)

@@ -46,8 +46,11 @@ struct collector *collector_new(const struct policy *policy, struct error *err)
     struct prom_header *headers = mem_alloc(p->header_count, sizeof *headers);
     for (size_t h = 0; h < p->header_count; h++)
         headers[h] = (struct prom_header){p->headers[h].name, p->headers[h].value};
+    /* Half of the lease at most: a Prometheus that hangs must leave time to act before the lease runs out. */
+    int64_t deadline_ms = policy->traffic.unattended_ms / 2;
     struct prom_config config = {.url = p->url,
                                  .timeout_ms = p->timeout_ms,
+                                 .deadline_ms = deadline_ms < 4 * p->timeout_ms ? deadline_ms : 4 * p->timeout_ms,
                                  .headers = headers,
                                  .header_count = p->header_count,
                                  .username = p->username,
@@ -293,21 +296,30 @@ static bool append_look(const struct policy *policy, const struct cut *cut, int6
     return true;
 }
 
+/* The next look, if it is complete; then *last_ms is its end. */
+static bool cut_look(const struct fetch *fetch, struct counter_set *sets[TRACKS], int64_t at_ms,
+                     struct evidence *evidence, int64_t *last_ms, struct error *err)
+{
+    struct cut cut;
+    if (!cut_interval(fetch, sets, *last_ms, at_ms, &cut, err))
+        return false;
+    bool complete = is_complete(fetch, &cut, at_ms);
+    bool ok = !complete || append_look(fetch->collector->policy, &cut, *last_ms, at_ms, evidence, err);
+    cut_free(&cut);
+    if (ok && complete)
+        *last_ms = at_ms;
+    return ok;
+}
+
 /* What fails after some looks were cut is met again by the next fetch, which starts there. */
 static bool cut_looks(const struct fetch *fetch, struct counter_set *sets[TRACKS], struct evidence *evidence,
                       int64_t *last_ms, struct error *err)
 {
+    struct error why = {0};
     for (int64_t at_ms = fetch->from_ms + fetch->look_ms; at_ms <= fetch->until_ms; at_ms += fetch->look_ms) {
-        struct cut cut;
-        if (!cut_interval(fetch, sets, *last_ms, at_ms, &cut, err))
-            return *last_ms > fetch->from_ms;
-        bool complete = is_complete(fetch, &cut, at_ms);
-        bool ok = !complete || append_look(fetch->collector->policy, &cut, *last_ms, at_ms, evidence, err);
-        cut_free(&cut);
-        if (!ok)
-            return *last_ms > fetch->from_ms;
-        if (complete)
-            *last_ms = at_ms;
+        if (cut_look(fetch, sets, at_ms, evidence, last_ms, &why))
+            continue;
+        return *last_ms > fetch->from_ms || error_set(err, why.code, "%s", why.text);
     }
     return true;
 }

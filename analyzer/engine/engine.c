@@ -22,6 +22,7 @@ static struct engine *engine_new(const struct engine_setup *setup, struct policy
 {
     struct engine *engine = mem_alloc(1, sizeof *engine);
     engine->setup = *setup;
+    engine->actor = setup->actor;
     engine->policy = policy;
     engine->driver = driver_open(&policy->traffic, err);
     engine->collector = engine->driver ? collector_new(policy, err) : NULL;
@@ -46,10 +47,32 @@ void engine_close(struct engine *engine)
         driver_close(engine->driver);
     policy_free(engine->policy);
     rollout_clear(&engine->rollout);
+    free(engine->failure);
     free(engine);
 }
 
 /* --- begin --- */
+
+/* Before anything else: whoever begins twice must hear of the first rollout, not of the traffic that it moved. */
+static bool check_service(struct engine *engine, struct error *err)
+{
+    const char *service = engine->policy->service;
+    struct rollout *live = NULL;
+    size_t count = 0;
+    if (!store_list_rollouts(engine->setup.store, true, &live, &count, err))
+        return false;
+    bool is_free = true;
+    for (size_t i = 0; i < count; i++) {
+        if (is_free && strcmp(live[i].service, service) == 0)
+            is_free = error_set(err, ERROR_BUSY,
+                                "the service %s already has the rollout %s (%s); wait for its end, or abort it with "
+                                "`haldane abort %s --reason TEXT`",
+                                service, live[i].id, rollout_state_names[live[i].state], live[i].id);
+        rollout_clear(&live[i]);
+    }
+    free(live);
+    return is_free;
+}
 
 static bool check_balancer(struct engine *engine, struct error *err)
 {
@@ -112,16 +135,16 @@ static bool register_rollout(struct engine *engine, struct error *err)
     rollout->lease_until_ms = now_ms + engine->policy->traffic.unattended_ms;
     if (!store_begin(store, err))
         return false;
-    bool ok = store_add_rollout(store, rollout, engine->policy, err);
-    ok = ok && record_looks(engine, err) && store_commit(store, err);
+    bool ok = store_add_rollout(store, rollout, engine->policy, err) && record_looks(engine, err);
+    /* The first look begins with the first weight. */
+    rollout->last_look_ms = now_ms;
+    ok = ok && store_save_rollout(store, rollout, err) && store_commit(store, err);
     if (!ok) {
         store_rollback(store);
         return false;
     }
     engine->evidence->rollout = mem_strdup(rollout->id);
     engine->locked = store_lock(store, rollout->id, err);
-    /* The first look begins with the first weight. */
-    rollout->last_look_ms = now_ms;
     return engine->locked;
 }
 
@@ -141,13 +164,17 @@ struct engine *engine_begin(const struct engine_setup *setup, struct policy *pol
     if (!engine)
         return NULL;
     engine->evidence = evidence_new(policy->service, policy->look_ms);
-    if (!check_balancer(engine, err) || !check_metrics(engine, err) || !fetch_history(engine, err) ||
-        !register_rollout(engine, err)) {
+    if (!check_service(engine, err) || !check_balancer(engine, err) || !check_metrics(engine, err) ||
+        !fetch_history(engine, err) || !register_rollout(engine, err)) {
         engine_close(engine);
         return NULL;
     }
-    if (move_to_step(engine, 0, "first step", err))
-        return engine;
+    if (move_to_step(engine, 0, "first step", err)) {
+        if (!rollout_ended(&engine->rollout))
+            return engine;
+        error_set(err, ERROR_UNAVAILABLE, "the rollout ended as it began, with all traffic on stable: %s",
+                  engine->rollout.reason);
+    }
     give_up(engine, err);
     engine_close(engine);
     return NULL;
@@ -168,125 +195,128 @@ static struct policy *load_stored_policy(const struct engine_setup *setup, const
     return policy;
 }
 
-static bool load_record(struct engine *engine, const char *id, struct error *err)
-{
-    struct store *store = engine->setup.store;
-    if (!store_load_rollout(store, id, &engine->rollout, err))
-        return false;
-    /* Locked before it is read again: what another process has just written must be seen. */
-    engine->locked = store_lock(store, engine->rollout.id, err);
-    if (!engine->locked)
-        return false;
-    rollout_clear(&engine->rollout);
-    if (!store_load_rollout(store, id, &engine->rollout, err))
-        return false;
-    engine->evidence = store_load_evidence(store, id, engine->policy->look_ms, err);
-    return engine->evidence != NULL;
-}
-
-static void fold_again(struct engine *engine)
-{
-    struct look look = {0};
-    int64_t after_ms = INT64_MIN;
-    while (evidence_next_look(engine->evidence, &after_ms, &look))
-        judge_observe(engine->judge, engine->evidence, &look);
-    look_free(&look);
-    struct verdict *verdict = judge_verdict(engine->judge, engine->rollout.id, EFFECTS_LIVE);
-    if (verdict->look > 0)
-        engine->verdict = verdict;
-    else
-        verdict_free(verdict);
-}
-
 struct engine *engine_open(const struct engine_setup *setup, const char *id, struct error *err)
 {
-    struct rollout known = {0};
-    if (!store_load_rollout(setup->store, id, &known, err))
-        return NULL;
-    rollout_clear(&known);
     struct policy *policy = load_stored_policy(setup, id, err);
     struct engine *engine = policy ? engine_new(setup, policy, err) : NULL;
     if (!engine)
         return NULL;
-    if (!load_record(engine, id, err)) {
-        engine_close(engine);
-        return NULL;
-    }
-    fold_again(engine);
-    return engine;
+    /* Locked before it is read: what another process has just written must be seen. */
+    engine->locked = store_lock(setup->store, id, err);
+    if (engine->locked && record_load(engine, id, err))
+        return engine;
+    if (engine->locked)
+        store_unlock(setup->store, id);
+    engine->locked = false;
+    engine_close(engine);
+    return NULL;
 }
 
 /* --- advance --- */
 
+/* Times of the record that lie too far ahead say nothing about how long nobody has looked. */
+static bool clock_was_set_back(const struct engine *engine, int64_t now_ms)
+{
+    return engine->rollout.lease_until_ms - now_ms > 2 * engine->policy->traffic.unattended_ms;
+}
+
 static const char *out_of_time_reason(const struct engine *engine)
 {
     int64_t now_ms = engine->setup.now_ms();
+    if (engine->verdict && engine->verdict->decision == DECISION_ABORT)
+        return engine->verdict->reason;
     if (now_ms - engine->rollout.begun_ms >= engine->policy->deadline_ms)
         return "the rollout's deadline has passed";
-    if (now_ms >= engine->rollout.lease_until_ms)
-        return "the lease has run out: there was no look for too long";
-    return engine->verdict->reason;
+    if (clock_was_set_back(engine, now_ms))
+        return "the clock was set back by more than the lease: how long nobody has looked is not known";
+    return "the lease has run out: there was no look for too long";
+}
+
+/*
+ * What the record says by itself: harm that was shown, time that has run out. It is acted upon before anybody is asked
+ * for anything, and before a split is healed that is to be given up.
+ */
+static enum rollout_event event_of_record(const struct engine *engine)
+{
+    int64_t now_ms = engine->setup.now_ms();
+    const struct verdict *harm = engine->verdict && verdict_is_harm(engine->verdict) ? engine->verdict : NULL;
+    enum rollout_event event = rollout_event_of(engine->policy, &engine->rollout, harm, now_ms);
+    return event == EVENT_WAITING && clock_was_set_back(engine, now_ms) ? EVENT_OUT_OF_TIME : event;
+}
+
+/* What the last look says. */
+static enum rollout_event event_of_look(const struct engine *engine)
+{
+    const struct rollout *rollout = &engine->rollout;
+    const struct verdict *verdict = engine->verdict;
+    enum rollout_event event = rollout_event_of(engine->policy, rollout, verdict, engine->setup.now_ms());
+    /* What the last step proved is not proof for this one. */
+    bool of_this_step = verdict && verdict->step_index == (int32_t)rollout->step &&
+                        verdict->weight_bp == rollout->weight_bp && verdict->at_ms > rollout->step_since_ms;
+    return of_this_step || event == EVENT_HARM || event == EVENT_OUT_OF_TIME ? event : EVENT_WAITING;
+}
+
+static bool act(struct engine *engine, enum rollout_event event, struct error *err)
+{
+    const char *reason = event == EVENT_OUT_OF_TIME ? out_of_time_reason(engine)
+                         : engine->verdict          ? engine->verdict->reason
+                                                    : "";
+    return move_carry_out(engine, event, event == EVENT_HARM ? CAUSE_HARMED : CAUSE_EXPIRED, reason, err);
+}
+
+static bool record_pass(struct engine *engine, struct error *err)
+{
+    struct store *store = engine->setup.store;
+    if (!store_begin(store, err))
+        return false;
+    engine->rollout.lease_until_ms = engine->setup.now_ms() + engine->policy->traffic.unattended_ms;
+    if (record_looks(engine, err) && store_save_rollout(store, &engine->rollout, err) && store_commit(store, err))
+        return true;
+    store_rollback(store);
+    return false;
 }
 
 /* Appends what is due to the evidence and folds it. Nothing due is no failure. */
 static bool take_looks(struct engine *engine, struct error *err)
 {
     const struct policy *policy = engine->policy;
-    struct rollout *rollout = &engine->rollout;
-    int64_t due_ms = engine->setup.now_ms() - policy->settle_ms - rollout->last_look_ms;
-    int64_t looks = due_ms / policy->look_ms;
+    int64_t from_ms = engine->rollout.last_look_ms;
+    int64_t looks = (engine->setup.now_ms() - policy->settle_ms - from_ms) / policy->look_ms;
     if (looks <= 0)
         return true;
     looks = looks < MAX_LOOKS ? looks : MAX_LOOKS;
-    int64_t last_ms, until_ms = rollout->last_look_ms + looks * policy->look_ms;
-    if (!collect(engine->collector, rollout->last_look_ms, until_ms, policy->look_ms, engine->evidence, &last_ms, err))
+    int64_t last_ms;
+    if (!collect(engine->collector, from_ms, from_ms + looks * policy->look_ms, policy->look_ms, engine->evidence,
+                 &last_ms, err))
         return false;
-    if (!store_begin(engine->setup.store, err))
-        return false;
-    rollout->lease_until_ms = engine->setup.now_ms() + policy->traffic.unattended_ms;
-    if (record_looks(engine, err) && store_save_rollout(engine->setup.store, rollout, err) &&
-        store_commit(engine->setup.store, err))
+    if (record_pass(engine, err))
         return true;
-    store_rollback(engine->setup.store);
+    record_reread(engine, err);
     return false;
 }
 
 bool engine_advance(struct engine *engine, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
+    engine->actor = "haldane";
     if (rollout_ended(rollout))
         return true;
+    if (rollout->state == ROLLOUT_ROLLING_BACK)
+        return move_to_stable(engine, rollout->cause, rollout->reason, err);
+    enum rollout_event event = event_of_record(engine);
+    if (event != EVENT_WAITING)
+        return act(engine, event, err);
     struct error driver_error = {0};
     bool reached = move_reconcile(engine, &driver_error);
     if (rollout_ended(rollout))
         return true;
-    if (rollout->state == ROLLOUT_ROLLING_BACK) {
-        *err = driver_error;
+    if (rollout->state != ROLLOUT_ROLLING_BACK &&
+        (!take_looks(engine, err) || !act(engine, event_of_look(engine), err)))
         return false;
-    }
-    enum rollout_event event = rollout_event_of(engine->policy, rollout, NULL, engine->setup.now_ms());
-    if (event == EVENT_WAITING) {
-        if (!take_looks(engine, err))
-            return false;
-        event = rollout_event_of(engine->policy, rollout, engine->verdict, engine->setup.now_ms());
-        /* What the last step proved is not proof for this one. */
-        bool of_this_step = engine->verdict && engine->verdict->step_index == (int32_t)rollout->step &&
-                            engine->verdict->weight_bp == rollout->weight_bp &&
-                            engine->verdict->at_ms > rollout->step_since_ms;
-        if (!of_this_step && event != EVENT_HARM && event != EVENT_OUT_OF_TIME)
-            event = EVENT_WAITING;
-    }
-    enum rollout_cause cause = event == EVENT_HARM ? CAUSE_HARMED : CAUSE_EXPIRED;
-    const char *reason = event == EVENT_OUT_OF_TIME ? out_of_time_reason(engine)
-                         : engine->verdict          ? engine->verdict->reason
-                                                    : "";
-    if (!move_carry_out(engine, event, cause, reason, err))
-        return false;
-    if (!reached && !rollout_ended(rollout)) {
-        *err = driver_error;
-        return false;
-    }
-    return true;
+    if (reached || rollout_ended(rollout))
+        return true;
+    *err = driver_error;
+    return false;
 }
 
 /* --- orders --- */
@@ -299,6 +329,7 @@ static const char *order_name(enum rollout_event order)
 bool engine_order(struct engine *engine, enum rollout_event order, const char *reason, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
+    engine->actor = engine->setup.actor;
     enum rollout_event event = order == EVENT_PROMOTE ? rollout_promote_event(engine->policy, rollout) : order;
     if (rollout_table[rollout->state][event].action == ACTION_REFUSE)
         return move_carry_out(engine, event, CAUSE_PERSON, reason, err);
@@ -341,5 +372,8 @@ const struct verdict *engine_verdict(const struct engine *engine)
 int64_t engine_next_look_ms(const struct engine *engine)
 {
     enum { SLACK_MS = 20 };
-    return engine->rollout.last_look_ms + engine->policy->look_ms + engine->policy->settle_ms + SLACK_MS;
+    int64_t look_ms = engine->policy->look_ms, now_ms = engine->setup.now_ms();
+    int64_t next_ms = engine->rollout.last_look_ms + look_ms + engine->policy->settle_ms + SLACK_MS;
+    /* A look that could not be closed yet is tried again when the one after it is due. */
+    return next_ms > now_ms ? next_ms : next_ms + ((now_ms - next_ms) / look_ms + 1) * look_ms;
 }

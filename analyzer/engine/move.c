@@ -6,10 +6,18 @@
 #include "analyzer/engine/private.h"
 
 #include "analyzer/model/format.h"
+#include "analyzer/traffic/weights.h"
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A balancer's weights are whole numbers: what it shows may be as far from a step's share as the driver accepts. */
+static bool is_share(uint32_t share_bp, uint32_t weight_bp)
+{
+    return fabs((double)share_bp - weight_bp) <= weights_tolerance(weight_bp);
+}
 
 static bool put_intent(struct engine *engine, uint32_t weight_bp, const char *reason, struct error *err)
 {
@@ -47,6 +55,29 @@ static bool settle(struct engine *engine, uint32_t weight_bp, const char *event,
     return false;
 }
 
+/* The same for a rollout that goes on: if it cannot be recorded, the record that there is stays the truth, and the
+ * intent in it is finished by the next pass. */
+static bool settle_on(struct engine *engine, uint32_t weight_bp, const char *event, const char *detail,
+                      struct error *err)
+{
+    if (settle(engine, weight_bp, event, detail, err))
+        return true;
+    record_reread(engine, err);
+    return false;
+}
+
+/* What fails is tried again every second for as long as it takes: the record gets a line when the reason is a new one.
+ */
+static void record_failure(struct engine *engine, const char *event, const char *text)
+{
+    struct error ignored;
+    if (engine->failure && strcmp(engine->failure, text) == 0)
+        return;
+    free(engine->failure);
+    engine->failure = mem_strdup(text);
+    record_state(engine, event, text, &ignored);
+}
+
 /* The balancer answered, but the answer is no: nothing has moved, and there is nothing left to find out. */
 static bool is_refusal(enum driver_status status)
 {
@@ -67,7 +98,7 @@ bool move_to_step(struct engine *engine, size_t step, const char *reason, struct
         engine->rollout.state = ROLLOUT_STEPPING;
         record_reason(engine, reason);
         char *detail = mem_printf("%s: %s", weight, reason);
-        bool ok = settle(engine, got.share_bp, step == 0 ? "begun" : "step", detail, err);
+        bool ok = settle_on(engine, weight_bp, step == 0 ? "begun" : "step", detail, err);
         free(detail);
         return ok;
     }
@@ -78,43 +109,50 @@ bool move_to_step(struct engine *engine, size_t step, const char *reason, struct
         struct error ignored;
         store_clear_intent(engine->setup.store, engine->rollout.id, &ignored);
     }
-    struct error ignored;
-    record_state(engine, "refused", err->text, &ignored);
+    record_failure(engine, "refused", err->text);
     return false;
+}
+
+/* Both or neither, so that no crash leaves an intent that nothing in the record explains. A store that cannot be
+ * written does not keep traffic on the canary. */
+static void write_down_rollback(struct engine *engine, const char *why, bool first)
+{
+    struct store *store = engine->setup.store;
+    struct error ignored;
+    if (!store_begin(store, &ignored))
+        return;
+    if (!put_intent(engine, 0, why, &ignored) || (first && !record_state(engine, "rolling back", why, &ignored)) ||
+        !store_commit(store, &ignored))
+        store_rollback(store);
 }
 
 bool move_to_stable(struct engine *engine, enum rollout_cause cause, const char *reason, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
-    char *why = mem_strdup(reason); /* may be err's own text */
-    struct error store_error = {0};
+    char *why = mem_strdup(reason); /* may be err's own text, or the rollout's */
     bool first = rollout->state != ROLLOUT_ROLLING_BACK;
     if (first) {
         rollout->state = ROLLOUT_ROLLING_BACK;
         rollout->cause = cause;
         record_reason(engine, why);
     }
-    bool recorded =
-        put_intent(engine, 0, why, &store_error) && (!first || record_state(engine, "rolling back", why, &store_error));
+    write_down_rollback(engine, why, first);
+    free(why);
     struct driver_state got;
     enum driver_status status = driver_set(engine->driver, 0, &got, err);
-    bool ok = status == DRIVER_OK && got.share_bp == 0;
-    if (ok) {
-        rollout->state = rollout_end_of(rollout->cause);
-        rollout->ended_ms = engine->setup.now_ms();
-        const char *state = rollout_state_names[rollout->state];
-        ok = settle(engine, 0, state, "all traffic is proven to be on stable", err);
-        if (!ok)
-            error_prefix(err, "traffic is on stable, but this could not be recorded");
-    } else {
+    if (status != DRIVER_OK || got.share_bp != 0) {
         error_prefix(err, "traffic is NOT proven to be on stable, and this is tried again by `haldane advance`");
-        struct error ignored;
-        record_state(engine, "rollback failed", err->text, &ignored);
+        record_failure(engine, "rollback failed", err->text);
+        return false;
     }
-    if (ok && !recorded)
-        ok = error_set(err, store_error.code, "%s", store_error.text);
-    free(why);
-    return ok;
+    rollout->state = rollout_end_of(rollout->cause);
+    rollout->ended_ms = engine->setup.now_ms();
+    if (settle(engine, 0, rollout_state_names[rollout->state], "all traffic is proven to be on stable", err))
+        return true;
+    rollout->state = ROLLOUT_ROLLING_BACK;
+    rollout->ended_ms = 0;
+    error_prefix(err, "traffic is on stable, but this could not be recorded, and is tried again by `haldane advance`");
+    return false;
 }
 
 bool move_carry_out(struct engine *engine, enum rollout_event event, enum rollout_cause cause, const char *reason,
@@ -146,13 +184,17 @@ bool move_carry_out(struct engine *engine, enum rollout_event event, enum rollou
 static bool finish_intent(struct engine *engine, const struct intent *intent, uint32_t share_bp, struct error *err)
 {
     const struct policy *policy = engine->policy;
-    if (share_bp == engine->rollout.weight_bp)
+    if (is_share(share_bp, engine->rollout.weight_bp))
         return store_clear_intent(engine->setup.store, engine->rollout.id, err);
-    for (size_t s = 0; s < policy->step_count && share_bp == intent->weight_bp; s++) {
-        if (policy->steps[s].weight_bp != share_bp)
+    for (size_t s = 0; s < policy->step_count && is_share(share_bp, intent->weight_bp); s++) {
+        if (policy->steps[s].weight_bp != intent->weight_bp)
             continue;
         engine->rollout.step = s;
-        return settle(engine, share_bp, "step", "the balancer had taken the weight before haldane stopped", err);
+        /* The pause was the last step's. A hold stays until the one who gave it lifts it. */
+        if (engine->rollout.state == ROLLOUT_PAUSED)
+            engine->rollout.state = ROLLOUT_STEPPING;
+        return settle_on(engine, intent->weight_bp, "step", "the balancer had taken the weight before haldane stopped",
+                         err);
     }
     return move_to_stable(engine, CAUSE_DRIVER,
                           "haldane stopped in the middle of a change, and the balancer has another split", err);
@@ -169,12 +211,26 @@ static bool heal(struct engine *engine, uint32_t share_bp, struct error *err)
         return false;
     char *detail = mem_printf("the balancer had %s, not the %s of the record: set again", found, wanted);
     struct driver_state got;
-    int64_t since_ms = rollout->step_since_ms;
     enum driver_status status = driver_set(engine->driver, rollout->weight_bp, &got, err);
-    bool ok = status == DRIVER_OK && settle(engine, got.share_bp, "drift", detail, err);
-    rollout->step_since_ms = ok ? rollout->step_since_ms : since_ms;
+    bool ok = status == DRIVER_OK && settle_on(engine, rollout->weight_bp, "drift", detail, err);
     free(detail);
     return ok;
+}
+
+static bool reconcile(struct engine *engine, const struct intent *intent, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    struct driver_state got;
+    enum driver_status status = driver_get(engine->driver, &got, err);
+    if (status == DRIVER_UNSUPPORTED) /* no balancer: the record is the truth */
+        got.share_bp = intent->pending ? intent->weight_bp : rollout->weight_bp;
+    else if (status != DRIVER_OK)
+        return false;
+    if (intent->pending ? !finish_intent(engine, intent, got.share_bp, err)
+                        : !is_share(got.share_bp, rollout->weight_bp) && !heal(engine, got.share_bp, err))
+        return false;
+    /* Whoever began it may not have come to its first weight. */
+    return rollout_ended(rollout) || rollout->weight_bp > 0 || move_to_step(engine, rollout->step, "first step", err);
 }
 
 bool move_reconcile(struct engine *engine, struct error *err)
@@ -182,19 +238,7 @@ bool move_reconcile(struct engine *engine, struct error *err)
     struct intent intent = {0};
     if (!store_get_intent(engine->setup.store, engine->rollout.id, &intent, err))
         return false;
-    struct driver_state got;
-    enum driver_status status = driver_get(engine->driver, &got, err);
-    bool ok = true;
-    if (engine->rollout.state == ROLLOUT_ROLLING_BACK)
-        ok = move_to_stable(engine, engine->rollout.cause, engine->rollout.reason, err);
-    else if (status == DRIVER_UNSUPPORTED) /* no balancer: the record is the truth */
-        ok = !intent.pending || finish_intent(engine, &intent, intent.weight_bp, err);
-    else if (status != DRIVER_OK)
-        ok = false;
-    else if (intent.pending)
-        ok = finish_intent(engine, &intent, got.share_bp, err);
-    else if (got.share_bp != engine->rollout.weight_bp)
-        ok = heal(engine, got.share_bp, err);
+    bool ok = reconcile(engine, &intent, err);
     intent_clear(&intent);
     return ok;
 }

@@ -19,7 +19,7 @@ void record_reason(struct engine *engine, const char *reason)
 bool record_state(struct engine *engine, const char *event, const char *detail, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
-    char *actor = mem_strdup(engine->setup.actor), *name = mem_strdup(event), *text = mem_strdup(detail);
+    char *actor = mem_strdup(engine->actor), *name = mem_strdup(event), *text = mem_strdup(detail);
     struct audit_entry entry = {engine->setup.now_ms(), actor, name, text, rollout->weight_bp};
     bool ok = store_save_rollout(engine->setup.store, rollout, err) &&
               store_add_audit(engine->setup.store, rollout->id, &entry, err);
@@ -70,4 +70,48 @@ bool record_looks(struct engine *engine, struct error *err)
     }
     look_free(&look);
     return ok;
+}
+
+static void fold(struct engine *engine)
+{
+    struct look look = {0};
+    int64_t after_ms = INT64_MIN;
+    judge_free(engine->judge);
+    engine->judge = judge_new(engine->policy);
+    while (evidence_next_look(engine->evidence, &after_ms, &look))
+        judge_observe(engine->judge, engine->evidence, &look);
+    look_free(&look);
+    verdict_free(engine->verdict);
+    engine->verdict = judge_verdict(engine->judge, engine->rollout.id, EFFECTS_LIVE);
+    if (engine->verdict->look > 0)
+        return;
+    verdict_free(engine->verdict);
+    engine->verdict = NULL;
+}
+
+bool record_load(struct engine *engine, const char *id, struct error *err)
+{
+    struct rollout rollout = {0};
+    if (!store_load_rollout(engine->setup.store, id, &rollout, err))
+        return false;
+    struct evidence *evidence = store_load_evidence(engine->setup.store, id, engine->policy->look_ms, err);
+    if (!evidence) {
+        rollout_clear(&rollout);
+        return false;
+    }
+    rollout_clear(&engine->rollout);
+    engine->rollout = rollout;
+    evidence_free(engine->evidence);
+    engine->evidence = evidence;
+    fold(engine);
+    return true;
+}
+
+void record_reread(struct engine *engine, struct error *err)
+{
+    struct error ignored;
+    char id[sizeof engine->rollout.id];
+    memcpy(id, engine->rollout.id, sizeof id);
+    if (!record_load(engine, id, &ignored))
+        err->code = ERROR_IO;
 }

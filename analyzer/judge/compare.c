@@ -108,12 +108,16 @@ static void freeze_latency(struct metric_state *metric, uint32_t planned_looks)
     choose_gates(metric);
 }
 
-void metric_calibrate(struct metric_state *metric, const struct track_counts *stable, uint32_t planned_looks)
+void metric_learn(struct metric_state *metric, const struct track_counts *stable)
 {
-    if (metric->frozen || !stable->present)
-        return;
     for (size_t i = 0; i < stable->count; i++)
         add_counts(&metric->calibration, &stable->instances[i], metric->edge_count);
+}
+
+void metric_freeze(struct metric_state *metric, uint32_t planned_looks)
+{
+    if (metric->frozen)
+        return;
     bool latency = metric->policy->type == METRIC_LATENCY;
     if (metric->calibration.requests < (latency ? CALIBRATION_LATENCY : CALIBRATION_ERRORS))
         return;
@@ -139,6 +143,7 @@ void metric_restart_step(struct metric_state *metric)
         mixture_init(&metric->comparisons[c].safe, FLIP_BETS, RESTART_NONE, 0);
     metric->step_looks = 0;
     metric->step_canary = 0;
+    metric->step_unblocked = false;
 }
 
 /* --- bets --- */
@@ -293,6 +298,7 @@ void metric_bet(struct judge *judge, struct metric_state *metric, const struct a
     if (arms->sum[TRACK_CANARY].requests && arms->sum[TRACK_STABLE].requests) {
         metric->step_looks++;
         metric->step_canary += arms->sum[TRACK_CANARY].requests;
+        metric->step_unblocked |= block_count(arms) == 0;
     }
     judge->no_names |= !arms->named;
 }
@@ -356,21 +362,35 @@ double judge_harm(const struct judge *judge, size_t *blamed)
     return isinf(sum) ? 0 : sum;
 }
 
-/*
- * Metrics that are not critical count here too: each has an even share, and the critical ones divide the rest as they
- * divide the budget.
- */
-double judge_hold(const struct judge *judge)
+double judge_weight(const struct judge *judge, size_t m)
 {
     const struct policy *policy = judge->policy;
-    double critical = 0;
-    for (size_t m = 0; m < policy->metric_count; m++)
-        critical += policy->metrics[m].critical ? 1 : 0;
-    double all = (double)policy->metric_count, sum = -INFINITY;
-    for (size_t m = 0; m < policy->metric_count; m++) {
-        double weight = policy->metrics[m].critical ? policy->metrics[m].budget * critical / all : 1 / all;
-        if (weight > 0)
-            sum = log_add_exp(sum, log(weight) + metric_hold(&judge->metrics[m]));
+    double critical = 0, all = (double)policy->metric_count;
+    for (size_t i = 0; i < policy->metric_count; i++)
+        critical += policy->metrics[i].critical ? 1 : 0;
+    /* Metrics that are not critical have an even share each, and the critical ones divide the rest as the budget. */
+    return policy->metrics[m].critical ? policy->metrics[m].budget * critical / all : 1 / all;
+}
+
+double judge_hold(const struct judge *judge, size_t *suspect)
+{
+    double sum = -INFINITY, worst = -INFINITY;
+    *suspect = 0;
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        double share = log(judge_weight(judge, m)) + metric_hold(&judge->metrics[m]);
+        sum = log_add_exp(sum, share);
+        if (share > worst) {
+            worst = share;
+            *suspect = m;
+        }
     }
     return sum;
+}
+
+/* The i-th visit of a step has false_promote * 6 / (pi^2 i^2) from the second on, so that all visits sum to a bound. */
+double judge_safe_needed(const struct judge *judge)
+{
+    double visit = judge->step < 0 ? 1 : judge->visits[judge->step];
+    double needed = -log(judge->policy->false_promote);
+    return visit > 1 ? needed + log(M_PI * M_PI * visit * visit / 6) : needed;
 }

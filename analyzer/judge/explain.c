@@ -106,7 +106,7 @@ static bool has_data(const struct metric_state *metric)
 
 static bool is_proven(const struct judge *judge, const struct metric_state *metric)
 {
-    return metric_safe(metric) >= ln_needed(judge->policy->false_promote) && metric->step_looks >= MIN_STEP_LOOKS &&
+    return metric_safe(metric) >= judge_safe_needed(judge) && metric->step_looks >= MIN_STEP_LOOKS &&
            metric->step_canary >= MIN_STEP_CANARY;
 }
 
@@ -125,7 +125,7 @@ static bool compares(const struct judge *judge)
 static bool step_is_over(const struct judge *judge)
 {
     return compares(judge) && judge->step >= 0 &&
-           judge->at_ms - judge->weight_from_ms >= judge->policy->steps[judge->step].max_ms;
+           judge->at_ms - judge->step_since_ms >= judge->policy->steps[judge->step].max_ms;
 }
 
 static enum metric_status status_of(const struct judge *judge, size_t m)
@@ -203,7 +203,7 @@ static char *metric_reason(const struct judge *judge, const struct metric_state 
     char *silence = metric->status == METRIC_HARMED ? NULL : silence_text(judge, state);
     if (silence)
         return silence;
-    if (judge->weight_bp > COMPARED_BP)
+    if (judge->weight_bp > COMPARED_BP && metric->status != METRIC_HARMED)
         return mem_strdup(metric->status == METRIC_SAFE
                               ? "shown to be within its margin; stable has too little traffic left to compare with"
                               : "not compared: stable has too little of the traffic");
@@ -247,13 +247,28 @@ static void summarize_arm(const struct metric_state *state, enum track track, st
         arm->quantiles[q] = bucket_quantile(metric->quantiles[q], state->edges, arm->buckets, state->edge_count);
 }
 
+/* What the gates of a latency metric really rule out at this step: the widest of their margins, as "slower". */
+static double widened_slower(const struct metric_state *state)
+{
+    double widest = state->policy->promote_slower;
+    for (size_t c = 0; c < state->comparison_count; c++) {
+        const struct comparison *gate = &state->comparisons[c];
+        if (!gate->gate || !(gate->now.ratio > gate->full.ratio))
+            continue;
+        double slower = gate->fast ? latency_tau_of_fast_ratio(&state->shape, gate->edge, 1 / gate->now.ratio)
+                                   : latency_tau_of_slow_ratio(&state->shape, gate->edge, gate->now.ratio);
+        widest = fmax(widest, slower);
+    }
+    return widest;
+}
+
 static void summarize_margins(const struct metric_state *state, struct metric_verdict *metric)
 {
     const struct policy_metric *policy = state->policy;
     metric->abort_ratio = policy->abort_ratio;
     metric->abort_absolute = policy->abort_absolute;
     metric->abort_slower = policy->abort_slower;
-    metric->promote_slower = policy->promote_slower;
+    metric->promote_slower = metric->type == METRIC_LATENCY ? widened_slower(state) : policy->promote_slower;
     metric->promote_ratio = policy->promote_ratio;
     metric->promote_absolute = policy->promote_absolute;
     if (metric->type == METRIC_ERRORS && state->comparison_count) {
@@ -289,7 +304,7 @@ static void summarize_metric(const struct judge *judge, size_t m, enum judge_eff
         .hold = log10_of(metric_hold(state)),
         .safe = state->comparison_count ? log10_of(metric_safe(state)) : 0,
         .harm_needed = log10_of(ln_needed(judge->policy->false_abort) - log(own)),
-        .safe_needed = log10_of(ln_needed(judge->policy->false_promote)),
+        .safe_needed = log10_of(judge_safe_needed(judge)),
     };
     metric->status = status_of(judge, m);
     metric->reason = metric_reason(judge, state, metric);
@@ -304,11 +319,12 @@ static double score(const struct judge *judge)
     double sum = 0;
     for (size_t m = 0; m < judge->policy->metric_count; m++) {
         const struct metric_state *metric = &judge->metrics[m];
-        double safe = metric->comparison_count ? metric_safe(metric) / ln_needed(judge->policy->false_promote) : 0;
+        double safe = metric->comparison_count ? metric_safe(metric) / judge_safe_needed(judge) : 0;
         double harm = metric_harm(metric) / ln_needed(judge->policy->false_abort);
-        sum += 50 + 50 * fmax(0, fmin(1, safe)) - 50 * fmax(0, fmin(1, harm));
+        double own = 50 + 50 * fmax(0, fmin(1, safe)) - 50 * fmax(0, fmin(1, harm));
+        sum += judge_weight(judge, m) * own;
     }
-    return round(10 * sum / (double)judge->policy->metric_count) / 10;
+    return round(10 * sum) / 10;
 }
 
 /* The first gating metric that lacks its proof, or the number of metrics if none does. */
@@ -320,6 +336,14 @@ static size_t first_unproven(const struct judge *judge)
     return m;
 }
 
+static bool any_gating(const struct judge *judge)
+{
+    for (size_t m = 0; m < judge->policy->metric_count; m++)
+        if (is_gating(&judge->metrics[m]))
+            return true;
+    return false;
+}
+
 static size_t first_without_data(const struct judge *judge)
 {
     size_t m = 0;
@@ -328,12 +352,27 @@ static size_t first_without_data(const struct judge *judge)
     return m;
 }
 
+/* The risk is stated only where the arms were compared in blocks of equal size: docs/statistics.md, "Promotion". */
 static char *proven_text(const struct judge *judge)
 {
-    char bound[FORMAT_TEXT], looks[FORMAT_TEXT];
+    char bound[FORMAT_TEXT], count[FORMAT_TEXT];
+    uint64_t looks = UINT64_MAX;
+    bool unblocked = false;
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        const struct metric_state *metric = &judge->metrics[m];
+        if (!is_gating(metric))
+            continue;
+        looks = metric->step_looks < looks ? metric->step_looks : looks;
+        unblocked |= metric->step_unblocked;
+    }
+    format_count(looks, count);
+    if (unblocked)
+        return mem_printf(
+            "every metric is shown to be within its margin (%s looks; no risk of error is stated, because "
+            "the arms were not compared in groups of as many instances)",
+            count);
     return mem_printf("every metric is shown to be within its margin (each with at most %s risk of error, %s looks)",
-                      format_share(judge->policy->false_promote, bound),
-                      format_count(judge->metrics[0].step_looks, looks));
+                      format_share(exp(-judge_safe_needed(judge)), bound), count);
 }
 
 static void decide_unproven(const struct judge *judge, struct verdict *verdict, size_t waiting)
@@ -362,37 +401,36 @@ static void decide_unproven(const struct judge *judge, struct verdict *verdict, 
     }
 }
 
-static void decide_compared(const struct judge *judge, struct verdict *verdict)
+/* Whether a metric that decides lacks data: then nothing is promoted. */
+static bool decide_missing(const struct judge *judge, struct verdict *verdict)
 {
-    size_t missing = first_without_data(judge), waiting = first_unproven(judge);
-    if (missing < judge->policy->metric_count) {
-        const struct metric_state *metric = &judge->metrics[missing];
-        int64_t silent_ms = (int64_t)metric->looks_without * judge->policy->look_ms;
-        bool abort = metric->policy->on_no_data == NO_DATA_ABORT && silent_ms >= judge->policy->traffic.unattended_ms;
-        if (!abort && step_is_over(judge)) {
-            decide_unproven(judge, verdict, missing);
-            return;
-        }
-        verdict->decision = abort ? DECISION_ABORT : DECISION_HOLD;
-        verdict->reason = mem_printf("%s: %s", metric->policy->name, verdict->metrics[missing].reason);
-        return;
+    size_t missing = first_without_data(judge);
+    if (missing == judge->policy->metric_count)
+        return false;
+    const struct metric_state *metric = &judge->metrics[missing];
+    int64_t silent_ms = (int64_t)metric->looks_without * judge->policy->look_ms;
+    bool abort = metric->policy->on_no_data == NO_DATA_ABORT && silent_ms >= judge->policy->traffic.unattended_ms;
+    /* Silence is no health: not even `undecided: promote` moves traffic to a canary without data. */
+    if (!abort && step_is_over(judge) && judge->policy->undecided != UNDECIDED_PROMOTE) {
+        decide_unproven(judge, verdict, missing);
+        return true;
     }
-    if (judge_hold(judge) >= ln_needed(judge->policy->false_abort)) {
-        size_t suspect;
-        judge_harm(judge, &suspect);
-        verdict->reason =
-            mem_printf("suspected harm, not yet proven under bursts: %s", verdict->metrics[suspect].reason);
-        if (step_is_over(judge) && judge->policy->undecided == UNDECIDED_ABORT)
-            verdict->decision = DECISION_ABORT;
-        return;
-    }
-    if (waiting < judge->policy->metric_count) {
-        decide_unproven(judge, verdict, waiting);
-        return;
-    }
+    verdict->decision = abort ? DECISION_ABORT : DECISION_HOLD;
+    verdict->reason = mem_printf("%s: %s", metric->policy->name, verdict->metrics[missing].reason);
+    return true;
+}
+
+/* What `undecided` says at the step's end where promotion is out of the question. */
+static enum decision hold_or_abort(const struct judge *judge)
+{
+    return step_is_over(judge) && judge->policy->undecided == UNDECIDED_ABORT ? DECISION_ABORT : DECISION_HOLD;
+}
+
+static void decide_proven(const struct judge *judge, struct verdict *verdict)
+{
     int64_t min_ms = judge->step >= 0 ? judge->policy->steps[judge->step].min_ms : 0;
     char time[FORMAT_TEXT];
-    if (judge->at_ms - judge->weight_from_ms < min_ms) {
+    if (judge->at_ms - judge->step_since_ms < min_ms) {
         verdict->reason =
             mem_printf("every metric is within its margin; the step lasts at least %s", format_span(min_ms, time));
         return;
@@ -401,14 +439,37 @@ static void decide_compared(const struct judge *judge, struct verdict *verdict)
     verdict->reason = proven_text(judge);
 }
 
+static void decide_compared(const struct judge *judge, struct verdict *verdict)
+{
+    size_t waiting = first_unproven(judge), suspect;
+    if (decide_missing(judge, verdict))
+        return;
+    if (judge_hold(judge, &suspect) >= ln_needed(judge->policy->false_abort)) {
+        verdict->decision = hold_or_abort(judge);
+        verdict->reason =
+            mem_printf("suspected harm, not yet proven under bursts: %s", verdict->metrics[suspect].reason);
+    } else if (waiting < judge->policy->metric_count) {
+        decide_unproven(judge, verdict, waiting);
+    } else if (!any_gating(judge)) {
+        verdict->decision = hold_or_abort(judge);
+        verdict->reason = mem_strdup("no metric that decides has data, so that nothing can be proved");
+    } else {
+        decide_proven(judge, verdict);
+    }
+}
+
 static void decide_baking(const struct judge *judge, struct verdict *verdict)
 {
     char time[FORMAT_TEXT], weight[FORMAT_TEXT];
     int64_t bake_ms = judge->step >= 0 ? judge->policy->steps[judge->step].bake_ms : 0;
     format_weight(judge->weight_bp, weight);
-    if (!judge->fresh) {
+    if (judge->weight_bp == 0) {
+        verdict->reason = mem_strdup("the canary has no traffic");
+    } else if (judge->step < 0) {
+        verdict->reason = mem_printf("%s is no step of the policy: there is no time to bake at it", weight);
+    } else if (!judge->fresh) {
         verdict->reason = mem_strdup("no data of the canary: is it up, and does Prometheus scrape it?");
-    } else if (judge->at_ms - judge->weight_from_ms < bake_ms) {
+    } else if (judge->at_ms - judge->step_since_ms < bake_ms) {
         verdict->reason = mem_printf("baking at %s for %s", weight, format_span(bake_ms, time));
     } else {
         verdict->decision = DECISION_PROMOTE;
@@ -482,17 +543,19 @@ struct verdict *judge_verdict(const struct judge *judge, const char *rollout, en
     verdict->at_ms = judge->at_ms;
     verdict->step_index = judge->step;
     verdict->weight_bp = judge->weight_bp;
-    verdict->step_since_ms = judge->weight_from_ms == INT64_MIN ? 0 : judge->weight_from_ms;
-    verdict->step_looks = judge->metrics[0].step_looks;
+    verdict->step_since_ms = judge->step_since_ms == INT64_MIN ? 0 : judge->step_since_ms;
+    for (size_t m = 0; m < policy->metric_count && compares(judge); m++)
+        if (judge->metrics[m].step_looks > verdict->step_looks)
+            verdict->step_looks = judge->metrics[m].step_looks;
     verdict->metrics = mem_alloc(policy->metric_count, sizeof *verdict->metrics);
     verdict->metric_count = policy->metric_count;
     for (size_t m = 0; m < policy->metric_count; m++)
         summarize_metric(judge, m, effects, &verdict->metrics[m]);
-    size_t blamed;
+    size_t blamed, suspect;
     double harm = judge->aborted ? judge->harm_at_abort : judge_harm(judge, &blamed);
     double needed = ln_needed(policy->false_abort);
     verdict->harm = log10_of(harm);
-    verdict->hold = log10_of(judge_hold(judge));
+    verdict->hold = log10_of(judge_hold(judge, &suspect));
     verdict->harm_needed = log10_of(needed);
     verdict->false_abort_limit = policy->false_abort;
     verdict->false_abort_spent = policy->false_abort * fmax(0, fmin(1, harm / needed));

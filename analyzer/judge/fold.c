@@ -4,6 +4,7 @@
  */
 #include "analyzer/judge/state.h"
 
+#include "analyzer/model/rollout.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
 
@@ -30,6 +31,9 @@ struct judge *judge_new(const struct policy *policy)
     judge->planned_looks = planned_looks(policy);
     judge->step = -1;
     judge->weight_from_ms = INT64_MIN;
+    judge->step_since_ms = INT64_MIN;
+    judge->first_traffic_ms = INT64_MIN;
+    judge->visits = mem_alloc(policy->step_count, sizeof *judge->visits);
     judge->metrics = mem_alloc(policy->metric_count, sizeof *judge->metrics);
     for (size_t m = 0; m < policy->metric_count; m++)
         judge->metrics[m].policy = &policy->metrics[m];
@@ -53,27 +57,52 @@ void judge_free(struct judge *judge)
         free(metric->edges);
     }
     free(judge->metrics);
+    free(judge->visits);
     free(judge->service);
     free(judge);
 }
 
-static void enter_weight(struct judge *judge, const struct look *look)
+/* Fixes the margins of the metrics of which enough is known. */
+static void freeze(struct judge *judge)
 {
-    judge->weight_bp = look->weight_bp;
-    judge->weight_from_ms = look->weight_from_ms;
-    judge->step = -1;
-    for (size_t s = 0; s < judge->policy->step_count; s++)
-        if (judge->policy->steps[s].weight_bp == look->weight_bp)
-            judge->step = (int32_t)s;
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        struct metric_state *metric = &judge->metrics[m];
+        if (metric->frozen)
+            continue;
+        metric_freeze(metric, judge->planned_looks);
+        metric_widen(metric, margins_scale(judge->policy, judge->step));
+    }
+}
+
+static void enter_step(struct judge *judge, uint32_t weight_bp, int32_t step)
+{
+    judge->weight_bp = weight_bp;
+    judge->step = step;
+    judge->step_since_ms = judge->weight_from_ms;
+    if (step >= 0)
+        judge->visits[step]++;
     for (int t = 0; t < TRACKS; t++)
         judge->step_requests[t] = 0;
     /* Above half of the traffic nothing is proved any more: what the last compared step proved stays on view. */
-    for (size_t m = 0; m < judge->policy->metric_count && look->weight_bp <= COMPARED_BP; m++) {
+    for (size_t m = 0; m < judge->policy->metric_count && judge->weight_bp <= COMPARED_BP; m++) {
         metric_restart_step(&judge->metrics[m]);
         metric_widen(&judge->metrics[m], margins_scale(judge->policy, judge->step));
     }
-    if (look->weight_bp > 0 && judge->first_traffic_ms == 0)
-        judge->first_traffic_ms = look->weight_from_ms;
+}
+
+static void enter_weight(struct judge *judge, const struct look *look)
+{
+    bool first = judge->weight_from_ms == INT64_MIN;
+    int32_t step = rollout_step_of(judge->policy, look->weight_bp);
+    uint32_t weight_bp = step >= 0 ? judge->policy->steps[step].weight_bp : look->weight_bp;
+    judge->weight_from_ms = look->weight_from_ms;
+    /* The same weight proven again, after somebody had moved it: the step goes on, and so do its proofs. */
+    if (first || weight_bp != judge->weight_bp)
+        enter_step(judge, weight_bp, step);
+    if (weight_bp == 0 || judge->first_traffic_ms != INT64_MIN)
+        return;
+    judge->first_traffic_ms = look->weight_from_ms;
+    freeze(judge);
 }
 
 /* The evidence's metric with the name and form of the policy's, or NULL. */
@@ -139,7 +168,7 @@ static bool instances_changed(struct metric_state *metric, const struct evidence
     return changed;
 }
 
-static void calibrate(struct judge *judge, const struct evidence *evidence, const struct look *look)
+static void learn(struct judge *judge, const struct evidence *evidence, const struct look *look)
 {
     for (size_t m = 0; m < judge->policy->metric_count; m++) {
         struct metric_state *metric = &judge->metrics[m];
@@ -148,9 +177,7 @@ static void calibrate(struct judge *judge, const struct evidence *evidence, cons
         if (!found || !look->intervals[index] || metric->frozen)
             continue;
         learn_edges(metric, found);
-        metric_calibrate(metric, &look->intervals[index]->tracks[TRACK_STABLE], judge->planned_looks);
-        if (metric->frozen)
-            metric_widen(metric, margins_scale(judge->policy, judge->step));
+        metric_learn(metric, &look->intervals[index]->tracks[TRACK_STABLE]);
     }
 }
 
@@ -227,24 +254,25 @@ void judge_observe(struct judge *judge, const struct evidence *evidence, const s
     if (look->weight_from_ms != judge->weight_from_ms)
         enter_weight(judge, look);
     if (look->weight_bp == 0) {
-        if (judge->first_traffic_ms == 0)
-            calibrate(judge, evidence, look);
+        if (judge->first_traffic_ms == INT64_MIN)
+            learn(judge, evidence, look);
         return;
     }
     judge->looks++;
-    judge->from_ms = judge->from_ms ? judge->from_ms : look->from_ms;
+    judge->from_ms = judge->looks == 1 ? look->from_ms : judge->from_ms;
     judge->at_ms = look->at_ms;
     bool discarded = is_discarded(judge, evidence, look);
     bool warm = look->from_ms >= judge->first_traffic_ms + judge->policy->warmup_ms;
     note_presence(judge, evidence, look);
     judge->discarded += discarded ? 1 : 0;
-    if (look->weight_bp <= COMPARED_BP && warm && !discarded)
+    if (judge->weight_bp <= COMPARED_BP && warm && !discarded)
         bet(judge, evidence, look);
     else
         for (size_t m = 0; m < judge->policy->metric_count; m++)
             if (judge->metrics[m].frozen)
                 metric_no_bet(&judge->metrics[m]);
     /* After the bets: a look that froze the margins is never bet on itself. */
-    calibrate(judge, evidence, look);
+    learn(judge, evidence, look);
+    freeze(judge);
     check_harm(judge);
 }

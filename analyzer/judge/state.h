@@ -38,6 +38,7 @@ struct metric_state {
     char *instances[TRACKS];               /* the names in the last look that had any */
     uint64_t looks_without;                /* in a row, without data of the canary or of stable */
     uint64_t step_looks, step_canary;      /* evidence since the step began */
+    bool step_unblocked;                   /* some of it compared the arms as wholes: false_promote is not promised */
 };
 
 struct judge {
@@ -47,11 +48,13 @@ struct judge {
     uint32_t planned_looks;
     uint64_t looks, discarded;
     int64_t from_ms, at_ms;
-    int64_t first_traffic_ms; /* 0: none yet */
-    int64_t weight_from_ms;
+    int64_t first_traffic_ms; /* INT64_MIN: none yet */
+    int64_t weight_from_ms;   /* when the balancer last proved the weight; looks that reach back further are mixed */
+    int64_t step_since_ms;    /* when this weight began; proving it again does not begin it again */
     uint32_t weight_bp;
-    int32_t step; /* -1: the weight is not a step of the policy */
-    bool fresh;   /* the last look had data of both arms for every gating metric */
+    int32_t step;     /* -1: the weight is not a step of the policy */
+    uint32_t *visits; /* of each step, the present one included */
+    bool fresh;       /* the last look had data of both arms for every gating metric */
     uint64_t step_requests[TRACKS];
     bool aborted; /* harm was shown; for good */
     size_t blamed;
@@ -68,7 +71,8 @@ struct arms {
 };
 
 /* compare.c */
-void metric_calibrate(struct metric_state *metric, const struct track_counts *stable, uint32_t planned_looks);
+void metric_learn(struct metric_state *metric, const struct track_counts *stable);
+void metric_freeze(struct metric_state *metric, uint32_t planned_looks); /* if enough is known */
 void metric_widen(struct metric_state *metric, double scale);
 void metric_restart_step(struct metric_state *metric);
 void metric_bet(struct judge *judge, struct metric_state *metric, const struct arms *arms);
@@ -79,6 +83,8 @@ double metric_harm(const struct metric_state *metric);
 double metric_hold(const struct metric_state *metric);
 double metric_safe(const struct metric_state *metric); /* the weakest gate; -INFINITY without a gate */
 double judge_harm(const struct judge *judge, size_t *blamed);
-double judge_hold(const struct judge *judge);
+double judge_hold(const struct judge *judge, size_t *suspect);
+double judge_weight(const struct judge *judge, size_t m); /* a metric's share in judge_hold() and in the score; sum 1 */
+double judge_safe_needed(const struct judge *judge);      /* natural logarithm */
 
 #endif

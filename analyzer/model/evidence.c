@@ -127,11 +127,13 @@ static const struct evidence_interval *interval_after(const struct evidence_metr
     return low < metric->count ? &metric->intervals[low] : NULL;
 }
 
+/* A look that ends as a weight begins is of the weight before: it may have been folded before anybody chose the new
+ * one. */
 static void weight_at(const struct evidence *evidence, struct look *look)
 {
     look->weight_bp = 0;
     look->weight_from_ms = INT64_MIN;
-    for (size_t w = 0; w < evidence->weight_count && evidence->weights[w].from_ms <= look->at_ms; w++) {
+    for (size_t w = 0; w < evidence->weight_count && evidence->weights[w].from_ms < look->at_ms; w++) {
         look->weight_bp = evidence->weights[w].weight_bp;
         look->weight_from_ms = evidence->weights[w].from_ms;
     }
@@ -245,6 +247,10 @@ struct evidence *evidence_coarsen(const struct evidence *evidence, int64_t every
     coarse->rollout = mem_strdup(evidence->rollout);
     for (size_t w = 0; w < evidence->weight_count; w++)
         evidence_add_weight(coarse, evidence->weights[w].from_ms, evidence->weights[w].weight_bp);
+    for (size_t d = 0; d < evidence->decision_count; d++) {
+        const struct evidence_decision *decision = &evidence->decisions[d];
+        evidence_add_decision(coarse, decision->at_ms, decision->action, decision->by, decision->reason);
+    }
     int64_t start_ms = INT64_MAX;
     for (size_t m = 0; m < evidence->metric_count; m++)
         if (evidence->metrics[m].count && evidence->metrics[m].intervals[0].at_ms < start_ms)

@@ -68,7 +68,7 @@ struct evidence {
 struct look {
     int64_t from_ms, at_ms;                     /* from: the oldest sample that any metric's increment starts at */
     int64_t weight_from_ms;                     /* since when weight_bp has been in force */
-    uint32_t weight_bp;                         /* in force at at_ms */
+    uint32_t weight_bp;                         /* in force just before at_ms */
     const struct evidence_interval **intervals; /* one per metric of the evidence; NULL where a metric has none */
     size_t count;
 };
@@ -97,7 +97,8 @@ void look_free(struct look *look);
 
 /*
  * The same evidence in longer looks: intervals are added up over windows of `every_ms`, which must be a multiple of the
- * evidence's own. A window in which a track lacks an interval or its instances changed has that track absent.
+ * evidence's own. A track that is absent in one of a window's intervals, or whose instances change in it, is absent in
+ * the window. An interval that is missing altogether is missing for both tracks alike: the window is made of the rest.
  * NULL with ERROR_USAGE if every_ms does not fit. The caller frees it.
  */
 struct evidence *evidence_coarsen(const struct evidence *evidence, int64_t every_ms, struct error *err);

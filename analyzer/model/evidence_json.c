@@ -28,7 +28,7 @@ static cJSON *counts_array(const uint64_t *counts, size_t n)
 {
     cJSON *array = cJSON_CreateArray();
     for (size_t i = 0; i < n; i++)
-        cJSON_AddItemToArray(array, cJSON_CreateNumber((double)counts[i]));
+        cJSON_AddItemToArray(array, json_new_number((double)counts[i]));
     return array;
 }
 
@@ -42,8 +42,8 @@ static cJSON *instance_json(const struct evidence_metric *metric, const struct i
     if (metric->type == METRIC_LATENCY) {
         cJSON_AddItemToObject(object, "buckets", counts_array(counts->buckets, metric->edge_count));
     } else {
-        cJSON_AddNumberToObject(object, "requests", (double)counts->requests);
-        cJSON_AddNumberToObject(object, "failed", (double)counts->failed);
+        json_add_number(object, "requests", (double)counts->requests);
+        json_add_number(object, "failed", (double)counts->failed);
     }
     return object;
 }
@@ -63,8 +63,8 @@ static cJSON *track_json(const struct evidence_metric *metric, const struct trac
 static cJSON *interval_json(const struct evidence_metric *metric, const struct evidence_interval *interval)
 {
     cJSON *object = cJSON_CreateObject();
-    cJSON_AddNumberToObject(object, "at", seconds(interval->at_ms));
-    cJSON_AddNumberToObject(object, "from", seconds(interval->from_ms));
+    json_add_number(object, "at", seconds(interval->at_ms));
+    json_add_number(object, "from", seconds(interval->from_ms));
     for (int t = 0; t < TRACKS; t++)
         cJSON_AddItemToObject(object, track_names[t], track_json(metric, &interval->tracks[t]));
     return object;
@@ -78,7 +78,7 @@ static cJSON *metric_json(const struct evidence_metric *metric)
         cJSON *le = cJSON_AddArrayToObject(object, "le");
         for (size_t e = 0; e < metric->edge_count; e++)
             cJSON_AddItemToArray(le, isinf(metric->edges[e]) ? cJSON_CreateString("+Inf")
-                                                             : cJSON_CreateNumber(metric->edges[e]));
+                                                             : json_new_number(metric->edges[e]));
     }
     cJSON_AddArrayToObject(object, "intervals");
     return object;
@@ -91,12 +91,12 @@ char *evidence_to_json(const struct evidence *evidence)
     if (evidence->rollout)
         cJSON_AddStringToObject(root, "rollout", evidence->rollout);
     cJSON_AddStringToObject(root, "service", evidence->service);
-    cJSON_AddNumberToObject(root, "interval_s", seconds(evidence->interval_ms));
+    json_add_number(root, "interval_s", seconds(evidence->interval_ms));
     cJSON *weights = cJSON_AddArrayToObject(root, "weights");
     for (size_t w = 0; w < evidence->weight_count; w++) {
         cJSON *weight = cJSON_CreateObject();
-        cJSON_AddNumberToObject(weight, "from", seconds(evidence->weights[w].from_ms));
-        cJSON_AddNumberToObject(weight, "basis_points", evidence->weights[w].weight_bp);
+        json_add_number(weight, "from", seconds(evidence->weights[w].from_ms));
+        json_add_number(weight, "basis_points", evidence->weights[w].weight_bp);
         cJSON_AddItemToArray(weights, weight);
     }
     cJSON *metrics = cJSON_AddObjectToObject(root, "metrics");
@@ -113,7 +113,7 @@ char *evidence_to_json(const struct evidence *evidence)
         for (size_t d = 0; d < evidence->decision_count; d++) {
             const struct evidence_decision *decision = &evidence->decisions[d];
             cJSON *object = cJSON_CreateObject();
-            cJSON_AddNumberToObject(object, "at", seconds(decision->at_ms));
+            json_add_number(object, "at", seconds(decision->at_ms));
             cJSON_AddStringToObject(object, "action", decision->action);
             cJSON_AddStringToObject(object, "by", decision->by);
             cJSON_AddStringToObject(object, "reason", decision->reason);
@@ -188,7 +188,9 @@ static bool read_buckets(const cJSON *array, const struct evidence_metric *metri
     const cJSON *item;
     cJSON_ArrayForEach(item, array)
     {
-        if (!json_count_item(item, where, &counts->buckets[i], err))
+        char place[PATH + 24];
+        snprintf(place, sizeof place, "%s[%zu]", where, i);
+        if (!json_count_item(item, place, &counts->buckets[i], err))
             return false;
         counts->requests += counts->buckets[i++];
     }
@@ -201,7 +203,7 @@ static bool read_errors(const cJSON *object, const char *where, struct instance_
         !json_count(object, "failed", where, &counts->failed, err))
         return false;
     if (counts->failed > counts->requests)
-        return error_set(err, ERROR_DATA, "%s: more failed than requests", where);
+        return error_set(err, ERROR_DATA, "%s.failed: more than the requests", where);
     return true;
 }
 
@@ -216,28 +218,47 @@ static bool read_instance(const cJSON *item, const struct evidence_metric *metri
         if (strcmp(known->instances[i].instance, name) == 0)
             return error_set(err, ERROR_DATA, "%s: instance \"%.80s\" is there twice", where, name);
     struct instance_counts *counts = evidence_add_instance(metric, interval, track, name);
-    if (metric->type == METRIC_LATENCY)
-        return read_buckets(cJSON_GetObjectItemCaseSensitive(item, "buckets"), metric, where, counts, err);
-    return read_errors(item, where, counts, err);
+    if (metric->type != METRIC_LATENCY)
+        return read_errors(item, where, counts, err);
+    char place[PATH + 24];
+    snprintf(place, sizeof place, "%s.buckets", where);
+    return read_buckets(cJSON_GetObjectItemCaseSensitive(item, "buckets"), metric, place, counts, err);
 }
 
-static bool read_track(const cJSON *object, const struct evidence_metric *metric, struct evidence_interval *interval,
-                       enum track track, const char *above, struct error *err)
+static bool read_instances(const cJSON *list, const struct evidence_metric *metric, struct evidence_interval *interval,
+                           enum track track, const char *where, struct error *err)
 {
-    char where[PATH];
-    snprintf(where, sizeof where, "%.300s.%s", above, track_names[track]);
-    const cJSON *value = cJSON_GetObjectItemCaseSensitive(object, track_names[track]);
-    if (!value || cJSON_IsNull(value))
-        return true;
-    if (cJSON_IsArray(value) && cJSON_IsObject(value->child)) {
-        const cJSON *item;
-        cJSON_ArrayForEach(item, value)
-        {
-            if (!read_instance(item, metric, interval, track, where, err))
-                return false;
-        }
-        return true;
+    size_t i = 0;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, list)
+    {
+        char place[PATH];
+        snprintf(place, sizeof place, "%.296s[%zu]", where, i++);
+        if (!read_instance(item, metric, interval, track, place, err))
+            return false;
     }
+    return true;
+}
+
+/* What one look counts in a track; more could not be told apart, and sums over instances could run over. */
+static bool check_track(const struct track_counts *track, const char *where, struct error *err)
+{
+    uint64_t requests = 0;
+    for (size_t i = 0; i < track->count; i++) {
+        if (track->instances[i].requests >= UINT64_C(1) << 53)
+            return error_set(err, ERROR_DATA, "%s: more than 2^53 - 1 requests", where);
+        requests += track->instances[i].requests;
+        if (requests >= UINT64_C(1) << 53)
+            return error_set(err, ERROR_DATA, "%s: more than 2^53 - 1 requests", where);
+    }
+    return true;
+}
+
+static bool read_counts(const cJSON *value, const struct evidence_metric *metric, struct evidence_interval *interval,
+                        enum track track, const char *where, struct error *err)
+{
+    if (cJSON_IsArray(value) && cJSON_IsObject(value->child))
+        return read_instances(value, metric, interval, track, where, err);
     struct instance_counts *counts = evidence_add_instance(metric, interval, track, NULL);
     if (metric->type == METRIC_LATENCY)
         return read_buckets(value, metric, where, counts, err);
@@ -247,19 +268,32 @@ static bool read_track(const cJSON *object, const struct evidence_metric *metric
     return read_errors(value, where, counts, err);
 }
 
+static bool read_track(const cJSON *object, const struct evidence_metric *metric, struct evidence_interval *interval,
+                       enum track track, const char *above, struct error *err)
+{
+    char where[PATH];
+    snprintf(where, sizeof where, "%.290s.%s", above, track_names[track]);
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(object, track_names[track]);
+    if (!value)
+        return error_set(err, ERROR_DATA, "%s is missing; a track that gave nothing is null", where);
+    if (cJSON_IsNull(value))
+        return true;
+    return read_counts(value, metric, interval, track, where, err) && check_track(&interval->tracks[track], where, err);
+}
+
 static bool read_interval(struct evidence *evidence, struct evidence_metric *metric, const cJSON *object,
                           const char *where, struct error *err)
 {
     int64_t at_ms;
     if (!read_time(object, "at", where, &at_ms, err))
         return false;
-    int64_t from_ms = at_ms - evidence->interval_ms;
+    int64_t from_ms = at_ms > evidence->interval_ms ? at_ms - evidence->interval_ms : 0;
     if (cJSON_HasObjectItem(object, "from") && !read_time(object, "from", where, &from_ms, err))
         return false;
     if (from_ms >= at_ms)
-        return error_set(err, ERROR_DATA, "%s: \"from\" must be before \"at\"", where);
+        return error_set(err, ERROR_DATA, "%s.from: must be before \"at\"", where);
     if (metric->count && metric->intervals[metric->count - 1].at_ms >= at_ms)
-        return error_set(err, ERROR_DATA, "%s: intervals must be in the order of their \"at\"", where);
+        return error_set(err, ERROR_DATA, "%s.at: intervals must be in the order of their \"at\"", where);
     struct evidence_interval *interval = evidence_add_interval(metric, from_ms, at_ms);
     for (int t = 0; t < TRACKS; t++)
         if (!read_track(object, metric, interval, (enum track)t, where, err))
@@ -311,6 +345,11 @@ static bool read_metric(struct evidence *evidence, const cJSON *object, struct e
     return true;
 }
 
+static bool is_repeated(const cJSON *metrics, const cJSON *item)
+{
+    return cJSON_GetObjectItemCaseSensitive(metrics, item->string) != item;
+}
+
 static bool read_metrics(struct evidence *evidence, const cJSON *root, struct error *err)
 {
     const cJSON *metrics = json_object(root, "metrics", "evidence", err);
@@ -319,6 +358,8 @@ static bool read_metrics(struct evidence *evidence, const cJSON *root, struct er
     const cJSON *item;
     cJSON_ArrayForEach(item, metrics)
     {
+        if (is_repeated(metrics, item))
+            return error_set(err, ERROR_DATA, "metrics.%.100s: is there twice", item->string);
         if (!read_metric(evidence, item, err))
             return false;
     }
@@ -353,6 +394,8 @@ static bool read_weights(struct evidence *evidence, const cJSON *root, struct er
 static bool read_decisions(struct evidence *evidence, const cJSON *root, struct error *err)
 {
     const cJSON *decisions = cJSON_GetObjectItemCaseSensitive(root, "decisions");
+    if (decisions && !cJSON_IsArray(decisions))
+        return error_set(err, ERROR_DATA, "decisions: must be a list");
     const cJSON *item;
     cJSON_ArrayForEach(item, decisions)
     {
@@ -392,8 +435,12 @@ static struct evidence *read_evidence(const cJSON *root, struct error *err)
     }
     struct evidence *evidence = evidence_new(service, llround(interval * 1000.0));
     const cJSON *rollout = cJSON_GetObjectItemCaseSensitive(root, "rollout");
-    if (cJSON_IsString(rollout))
-        evidence->rollout = mem_strdup(rollout->valuestring);
+    if (rollout)
+        evidence->rollout = mem_strdup(json_string(root, "rollout", "evidence", err));
+    if (rollout && !evidence->rollout) {
+        evidence_free(evidence);
+        return NULL;
+    }
     if (read_weights(evidence, root, err) && read_metrics(evidence, root, err) && read_decisions(evidence, root, err))
         return evidence;
     evidence_free(evidence);

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 cJSON *json_parse_object(const char *text, size_t length, const char *what, struct error *err)
@@ -39,6 +40,24 @@ char *json_print(cJSON *tree)
     char *copy = mem_strdup(text ? text : "");
     cJSON_free(text);
     return copy;
+}
+
+cJSON *json_new_number(double value)
+{
+    if (!isfinite(value))
+        return cJSON_CreateNull();
+    char text[40];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value)
+            break;
+    }
+    return cJSON_CreateRaw(text);
+}
+
+void json_add_number(cJSON *object, const char *name, double value)
+{
+    cJSON_AddItemToObject(object, name, json_new_number(value));
 }
 
 static const cJSON *member(const cJSON *object, const char *name, const char *where, const char *type,
@@ -85,9 +104,9 @@ bool json_number(const cJSON *object, const char *name, const char *where, doubl
 
 bool json_count_item(const cJSON *item, const char *where, uint64_t *value, struct error *err)
 {
-    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= 9007199254740992.0) ||
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble < 9007199254740992.0) ||
         item->valuedouble != floor(item->valuedouble))
-        return error_set(err, ERROR_DATA, "%s: must be a count, a whole number from 0", where);
+        return error_set(err, ERROR_DATA, "%s: must be a count, a whole number from 0 to 2^53 - 1", where);
     *value = (uint64_t)item->valuedouble;
     return true;
 }
@@ -97,11 +116,9 @@ bool json_count(const cJSON *object, const char *name, const char *where, uint64
     const cJSON *item = member(object, name, where, "a count", cJSON_IsNumber, err);
     if (!item)
         return false;
-    if (!json_count_item(item, where, value, err)) {
-        error_prefix(err, "\"%s\"", name);
-        return false;
-    }
-    return true;
+    char path[400];
+    snprintf(path, sizeof path, "%s.%s", where, name);
+    return json_count_item(item, path, value, err);
 }
 
 double json_number_or(const cJSON *object, const char *name, double absent)

@@ -13,13 +13,20 @@ cJSON *json_parse_object(const char *text, size_t length, const char *what, stru
 /* Prints without white space; the caller frees it. Deletes the tree. */
 char *json_print(cJSON *tree);
 
+/*
+ * A number with the fewest digits that read back as the very same double; null if it is not finite. cJSON's own
+ * printing is content with a neighbour, so that the bucket bound 0.30000000000000004 would come back as 0.3.
+ */
+cJSON *json_new_number(double value);
+void json_add_number(cJSON *object, const char *name, double value);
+
 /* The member, checked for its type; `where` is the path of `object` for the message. */
 const cJSON *json_object(const cJSON *object, const char *name, const char *where, struct error *err);
 const cJSON *json_array(const cJSON *object, const char *name, const char *where, struct error *err);
 const char *json_string(const cJSON *object, const char *name, const char *where, struct error *err);
 bool json_number(const cJSON *object, const char *name, const char *where, double *value, struct error *err);
 
-/* A whole number from 0 to 2^53. */
+/* A whole number from 0 to 2^53 - 1: from 2^53 on a double no longer tells neighbours apart. */
 bool json_count(const cJSON *object, const char *name, const char *where, uint64_t *value, struct error *err);
 bool json_count_item(const cJSON *item, const char *where, uint64_t *value, struct error *err);
 

@@ -7,6 +7,23 @@ const char *const rollout_state_names[ROLLOUT_STATES] = {"stepping",     "held",
                                                          "rolling_back", "aborted", "expired"};
 const char *const rollout_cause_names[] = {"", "harmed", "expired", "person", "driver"};
 
+int32_t rollout_step_of(const struct policy *policy, uint32_t weight_bp)
+{
+    enum { SLACK_BP = 15, SLACK_SHARE = 100 };
+    int32_t nearest = -1;
+    int64_t best = INT64_MAX;
+    for (size_t s = 0; s < policy->step_count; s++) {
+        int64_t off = (int64_t)policy->steps[s].weight_bp - weight_bp;
+        off = off < 0 ? -off : off;
+        int64_t slack = policy->steps[s].weight_bp / SLACK_SHARE;
+        if (off < best && off <= (slack > SLACK_BP ? slack : SLACK_BP)) {
+            best = off;
+            nearest = (int32_t)s;
+        }
+    }
+    return weight_bp == 0 ? -1 : nearest;
+}
+
 bool rollout_ended(const struct rollout *rollout)
 {
     return rollout->state == ROLLOUT_PROMOTED || rollout->state == ROLLOUT_ABORTED || rollout->state == ROLLOUT_EXPIRED;

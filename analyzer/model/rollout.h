@@ -42,6 +42,12 @@ struct audit_entry {
     uint32_t weight_bp;
 };
 
+/*
+ * The step of the policy that a weight read back from a balancer stands for: the nearest one, if it is no further off than
+ * a balancer's whole numbers may put it (15 basis points or 1 %). -1 if there is none.
+ */
+int32_t rollout_step_of(const struct policy *policy, uint32_t weight_bp);
+
 bool rollout_ended(const struct rollout *rollout);
 void rollout_clear(struct rollout *rollout);
 void audit_entries_free(struct audit_entry *entries, size_t count);

@@ -1,6 +1,6 @@
 /*
- * haldane.verdict/1. Written field by field in a fixed order; cJSON prints a double with the fewest of 15 or 17 digits
- * that read back as the same double, so that equal verdicts are equal bytes.
+ * haldane.verdict/1. Written field by field in a fixed order, numbers with the fewest digits that read back as the same
+ * double, so that equal verdicts are equal bytes.
  */
 #include "analyzer/model/verdict.h"
 
@@ -23,6 +23,7 @@ const char *const track_names[] = {"stable", "canary", NULL};
 static const char *const effect_kinds[] = {"ratio", "slower", NULL};
 static const char *const effect_methods[] = {"lr", "flip", NULL};
 
+static const int64_t year_10000_ms = INT64_C(253402300800000); /* RFC 3339 has four digits for a year */
 static const char schema[] = "haldane.verdict/1";
 
 struct verdict *verdict_new(void)
@@ -82,14 +83,6 @@ bool verdict_is_harm(const struct verdict *verdict)
 
 /* --- writing --- */
 
-static void add_number(cJSON *object, const char *name, double value)
-{
-    if (isfinite(value))
-        cJSON_AddNumberToObject(object, name, value);
-    else
-        cJSON_AddNullToObject(object, name);
-}
-
 static void add_string(cJSON *object, const char *name, const char *text)
 {
     if (text)
@@ -109,36 +102,36 @@ static cJSON *arm_json(const struct metric_verdict *metric, const struct arm_sum
     if (!arm->present)
         return cJSON_CreateNull();
     cJSON *object = cJSON_CreateObject();
-    cJSON_AddNumberToObject(object, "requests", (double)arm->requests);
+    json_add_number(object, "requests", (double)arm->requests);
     if (metric->type == METRIC_ERRORS) {
-        cJSON_AddNumberToObject(object, "failed", (double)arm->failed);
-        add_number(object, "rate", arm->rate);
+        json_add_number(object, "failed", (double)arm->failed);
+        json_add_number(object, "rate", arm->rate);
         return object;
     }
     cJSON *quantiles = cJSON_AddObjectToObject(object, "quantiles");
     for (size_t q = 0; q < metric->quantile_count; q++) {
         char name[32];
         snprintf(name, sizeof name, "%.10g", metric->quantiles[q]);
-        add_number(quantiles, name, arm->quantiles[q]);
+        json_add_number(quantiles, name, arm->quantiles[q]);
     }
     cJSON *buckets = cJSON_AddArrayToObject(object, "buckets");
     for (size_t e = 0; e < metric->edge_count; e++)
-        cJSON_AddItemToArray(buckets, cJSON_CreateNumber((double)arm->buckets[e]));
+        cJSON_AddItemToArray(buckets, json_new_number((double)arm->buckets[e]));
     return object;
 }
 
 static cJSON *margin_json(double ratio, double absolute)
 {
     cJSON *object = cJSON_CreateObject();
-    add_number(object, "ratio", ratio);
-    add_number(object, "absolute", absolute);
+    json_add_number(object, "ratio", ratio);
+    json_add_number(object, "absolute", absolute);
     return object;
 }
 
 static cJSON *slower_json(double slower)
 {
     cJSON *object = cJSON_CreateObject();
-    add_number(object, "slower", slower);
+    json_add_number(object, "slower", slower);
     return object;
 }
 
@@ -147,12 +140,12 @@ static cJSON *effect_json(const struct effect *effect)
     cJSON *object = cJSON_CreateObject();
     add_string(object, "kind", effect->kind);
     add_string(object, "method", effect->method);
-    add_number(object, "estimate", effect->estimate);
-    add_number(object, "lower", effect->lower);
-    add_number(object, "upper", effect->upper);
-    add_number(object, "confidence", effect->confidence);
+    json_add_number(object, "estimate", effect->estimate);
+    json_add_number(object, "lower", effect->lower);
+    json_add_number(object, "upper", effect->upper);
+    json_add_number(object, "confidence", effect->confidence);
     if (isfinite(effect->at_edge))
-        add_number(object, "at_edge", effect->at_edge);
+        json_add_number(object, "at_edge", effect->at_edge);
     return object;
 }
 
@@ -163,22 +156,22 @@ static cJSON *metric_json(const struct metric_verdict *metric)
     cJSON_AddStringToObject(object, "type", metric_type_names[metric->type]);
     cJSON_AddBoolToObject(object, "critical", metric->critical);
     cJSON_AddStringToObject(object, "status", metric_status_names[metric->status]);
-    cJSON_AddNumberToObject(object, "budget", metric->budget);
+    json_add_number(object, "budget", metric->budget);
     if (metric->type == METRIC_LATENCY) {
         cJSON *le = cJSON_AddArrayToObject(object, "le");
         for (size_t e = 0; e < metric->edge_count; e++)
             cJSON_AddItemToArray(le, isinf(metric->edges[e]) ? cJSON_CreateString("+Inf")
-                                                             : cJSON_CreateNumber(metric->edges[e]));
+                                                             : json_new_number(metric->edges[e]));
     }
     for (int t = 0; t < TRACKS; t++)
         cJSON_AddItemToObject(object, track_names[t], arm_json(metric, &metric->arms[t]));
     cJSON_AddItemToObject(object, "effect", effect_json(&metric->effect));
     cJSON *evidence = cJSON_AddObjectToObject(object, "evidence");
-    add_number(evidence, "harm", metric->evidence.harm);
-    add_number(evidence, "hold", metric->evidence.hold);
-    add_number(evidence, "safe", metric->evidence.safe);
-    add_number(evidence, "harm_needed", metric->evidence.harm_needed);
-    add_number(evidence, "safe_needed", metric->evidence.safe_needed);
+    json_add_number(evidence, "harm", metric->evidence.harm);
+    json_add_number(evidence, "hold", metric->evidence.hold);
+    json_add_number(evidence, "safe", metric->evidence.safe);
+    json_add_number(evidence, "harm_needed", metric->evidence.harm_needed);
+    json_add_number(evidence, "safe_needed", metric->evidence.safe_needed);
     bool errors = metric->type == METRIC_ERRORS;
     cJSON_AddItemToObject(object, "abort_above",
                           errors ? margin_json(metric->abort_ratio, metric->abort_absolute)
@@ -197,33 +190,33 @@ char *verdict_to_json(const struct verdict *verdict)
     add_string(root, "rollout", verdict->rollout);
     add_string(root, "service", verdict->service);
     cJSON_AddStringToObject(root, "policy_sha256", verdict->policy_sha256);
-    cJSON_AddNumberToObject(root, "look", (double)verdict->look);
+    json_add_number(root, "look", (double)verdict->look);
     add_time(root, "at", verdict->at_ms);
     cJSON *window = cJSON_AddObjectToObject(root, "window");
     add_time(window, "from", verdict->from_ms);
     add_time(window, "to", verdict->at_ms);
     cJSON *step = cJSON_AddObjectToObject(root, "step");
-    cJSON_AddNumberToObject(step, "index", verdict->step_index);
-    cJSON_AddNumberToObject(step, "weight", verdict->weight_bp);
+    json_add_number(step, "index", verdict->step_index);
+    json_add_number(step, "weight", verdict->weight_bp);
     add_time(step, "since", verdict->step_since_ms);
-    cJSON_AddNumberToObject(step, "looks", (double)verdict->step_looks);
+    json_add_number(step, "looks", (double)verdict->step_looks);
     cJSON_AddStringToObject(root, "decision", decision_names[verdict->decision]);
     add_string(root, "reason", verdict->reason);
-    add_number(root, "score", verdict->score);
+    json_add_number(root, "score", verdict->score);
     cJSON *budget = cJSON_AddObjectToObject(root, "false_abort");
-    add_number(budget, "limit", verdict->false_abort_limit);
-    add_number(budget, "spent", verdict->false_abort_spent);
+    json_add_number(budget, "limit", verdict->false_abort_limit);
+    json_add_number(budget, "spent", verdict->false_abort_spent);
     cJSON *evidence = cJSON_AddObjectToObject(root, "evidence");
-    add_number(evidence, "harm", verdict->harm);
-    add_number(evidence, "hold", verdict->hold);
-    add_number(evidence, "harm_needed", verdict->harm_needed);
+    json_add_number(evidence, "harm", verdict->harm);
+    json_add_number(evidence, "hold", verdict->hold);
+    json_add_number(evidence, "harm_needed", verdict->harm_needed);
     cJSON *metrics = cJSON_AddArrayToObject(root, "metrics");
     for (size_t m = 0; m < verdict->metric_count; m++)
         cJSON_AddItemToArray(metrics, metric_json(&verdict->metrics[m]));
     cJSON_AddArrayToObject(root, "guardrails");
     cJSON *traffic = cJSON_AddObjectToObject(root, "traffic");
-    add_number(traffic, "expected", verdict->traffic_expected);
-    add_number(traffic, "observed", verdict->traffic_observed);
+    json_add_number(traffic, "expected", verdict->traffic_expected);
+    json_add_number(traffic, "observed", verdict->traffic_observed);
     cJSON_AddStringToObject(traffic, "status", traffic_status_names[verdict->traffic_status]);
     cJSON *warnings = cJSON_AddArrayToObject(root, "warnings");
     for (size_t w = 0; w < verdict->warning_count; w++)
@@ -258,7 +251,9 @@ static int64_t read_time(const cJSON *object, const char *name)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
     int64_t ms;
-    return cJSON_IsString(item) && time_parse(item->valuestring, 0, &ms) ? ms : 0;
+    if (!cJSON_IsString(item) || !time_parse(item->valuestring, 0, &ms))
+        return 0;
+    return ms > 0 && ms < year_10000_ms ? ms : 0;
 }
 
 static bool read_edges(const cJSON *object, const char *where, struct metric_verdict *metric, struct error *err)
@@ -284,35 +279,46 @@ static bool read_edges(const cJSON *object, const char *where, struct metric_ver
     return true;
 }
 
+/* Both arms have the same quantiles; the arm that is read first says which. */
 static bool read_quantiles(const cJSON *object, const char *where, struct metric_verdict *metric,
                            struct arm_summary *arm, struct error *err)
 {
+    const double least = 1e-9; /* what the ten digits of a name tell from 0 and from 1 */
     const cJSON *quantiles = json_object(object, "quantiles", where, err);
     if (!quantiles)
         return false;
+    bool first = metric->quantile_count == 0;
     size_t q = 0;
     const cJSON *item;
     cJSON_ArrayForEach(item, quantiles)
     {
         char *end;
         double share = strtod(item->string, &end);
-        if (q == POLICY_QUANTILES || *end || !(share > 0 && share < 1))
+        if (q == POLICY_QUANTILES || *end || !(share >= least && share <= 1 - least))
             return error_set(err, ERROR_DATA, "%s.quantiles: at most %d, named by shares between 0 and 1", where,
                              POLICY_QUANTILES);
+        if (!first && (q >= metric->quantile_count || metric->quantiles[q] < share || metric->quantiles[q] > share))
+            return error_set(err, ERROR_DATA, "%s.quantiles: must be those of the other track", where);
         metric->quantiles[q] = share;
         arm->quantiles[q++] = cJSON_IsNumber(item) ? item->valuedouble : NAN;
     }
+    if (!first && q < metric->quantile_count)
+        return error_set(err, ERROR_DATA, "%s.quantiles: must be those of the other track", where);
     metric->quantile_count = q;
     return true;
 }
 
-static bool read_arm(const cJSON *above, struct metric_verdict *metric, enum track track, const char *where,
+static bool read_arm(const cJSON *above, struct metric_verdict *metric, enum track track, const char *above_where,
                      struct error *err)
 {
     struct arm_summary *arm = &metric->arms[track];
     const cJSON *object = cJSON_GetObjectItemCaseSensitive(above, track_names[track]);
-    if (!cJSON_IsObject(object))
+    if (!object || cJSON_IsNull(object))
         return true;
+    char where[96];
+    snprintf(where, sizeof where, "%s.%s", above_where, track_names[track]);
+    if (!cJSON_IsObject(object))
+        return error_set(err, ERROR_DATA, "%s: must be an object or null", where);
     arm->present = true;
     if (!json_count(object, "requests", where, &arm->requests, err))
         return false;
@@ -330,7 +336,9 @@ static bool read_arm(const cJSON *above, struct metric_verdict *metric, enum tra
     const cJSON *item;
     cJSON_ArrayForEach(item, buckets)
     {
-        if (!json_count_item(item, where, &arm->buckets[i++], err))
+        char place[128];
+        snprintf(place, sizeof place, "%s.buckets[%zu]", where, i);
+        if (!json_count_item(item, place, &arm->buckets[i++], err))
             return false;
     }
     return true;

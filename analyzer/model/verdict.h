@@ -57,7 +57,7 @@ struct metric_verdict {
     struct effect effect;
     struct evidence_values evidence;
     double abort_ratio, abort_absolute, promote_ratio, promote_absolute; /* errors; as widened at this step */
-    double abort_slower, promote_slower;                                 /* latency */
+    double abort_slower, promote_slower;                                 /* latency; promote: the widest of the gates */
     char *reason;                                                        /* a sentence */
 };
 

@@ -49,7 +49,11 @@ while (($# > 0)); do
 done
 
 say() {
-    printf '\n\033[1m%s\033[0m\n' "$1" >&2
+    local bold='' plain=''
+    if [[ -t 2 && -z ${NO_COLOR:-} ]]; then
+        bold=$'\033[1m' plain=$'\033[0m'
+    fi
+    printf '\n%s%s%s\n' "$bold" "$1" "$plain" >&2
 }
 
 wrong() {

@@ -1,24 +1,49 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # scratch is the caller's
 #
-# Children and signals. A signal only raises a flag; the main line looks at the flag between two steps, so that there is
-# one place where an interruption is acted on and no half-done step. Each child runs in a session of its own: a Ctrl-C
-# or a closed terminal reaches this script alone, which then decides what becomes of the child. Children have no
-# terminal, an empty stdin, and none of the script's signal settings.
+# Children and signals. The work is done in a process of its own; the one that was started, and that people and services
+# send their signals to, only waits for it and writes down each signal. The work looks at that record between two steps,
+# so that there is one place where an interruption is acted on and no half-done step. (A trap in the working process
+# would not do: bash 5.2 may run it in the middle of reading a command substitution, and then stops with a syntax error.)
+#
+# Each child runs in a session of its own: a Ctrl-C or a closed terminal reaches this script alone, which then decides
+# what becomes of the child. Children have no terminal, an empty stdin, and none of the script's signal settings.
 
-signal_count=0
+signals=''
 signal_name=''
 child=''
-wait_cut=''
 
-watch_signals() {
-    trap 'signal_count=$((signal_count + 1)) signal_name=INT' INT
-    trap 'signal_count=$((signal_count + 1)) signal_name=TERM' TERM
-    trap 'signal_count=$((signal_count + 1)) signal_name=HUP' HUP
+# attend COMMAND...: runs the work (a function) to its end, whatever signals come, and ends the script with its exit code.
+attend() {
+    local work status=0
+    signals=$scratch/signals
+    : >"$signals"
     trap '' PIPE # `canary.sh 2>&1 | head` must not end a rollout half-way
+    (
+        trap '' INT TERM HUP
+        "$@"
+    ) &
+    work=$!
+    trap 'echo INT >>"$signals"' INT
+    trap 'echo TERM >>"$signals"' TERM
+    trap 'echo HUP >>"$signals"' HUP
+    while kill -0 "$work" 2>/dev/null; do
+        wait "$work" || true
+    done
+    wait "$work" || status=$?
+    trap - EXIT
+    exit "$status"
 }
 
+# Whether a signal has come, or the process that takes them was killed; sets signal_name.
 interrupted() {
-    ((signal_count > 0))
+    if [[ -s $signals ]]; then
+        read -r signal_name <"$signals"
+    elif ! kill -0 $$ 2>/dev/null; then
+        signal_name=KILL
+    else
+        return 1
+    fi
 }
 
 # The exit code of a program that a signal ended, for an interruption before any traffic was moved.
@@ -33,37 +58,24 @@ start() {
     child=$!
 }
 
-# wait_child COUNT: waits for the child while no more signals than COUNT have come. Returns the child's exit code, or 1
-# with `wait_cut` set if another signal came first.
-wait_child() {
-    local status=0
-    wait_cut=yes
-    ((signal_count == $1)) || return 1
-    wait "$child" || status=$?
-    ((signal_count == $1)) || return 1
-    wait_cut=''
-    return "$status"
-}
-
 # Runs a command to its end, whatever signals come: for what must not be left half-done.
 run_to_end() {
-    local status
     start "$@"
-    while :; do
-        status=0
-        wait_child "$signal_count" || status=$?
-        [[ -n $wait_cut ]] || return "$status"
-    done
+    wait "$child"
 }
 
 # Runs a command that an interruption ends at once, with everything it started.
 run_until_interrupted() {
-    local status=0
     ! interrupted || return 1
     start "$@"
-    wait_child 0 || status=$?
-    [[ -z $wait_cut ]] || end_child
-    return "$status"
+    while kill -0 "$child" 2>/dev/null; do
+        if interrupted; then
+            end_child
+            return 1
+        fi
+        sleep 0.1
+    done
+    wait "$child"
 }
 
 # TERM to the child's whole group, and KILL to what is left of it after ten seconds.
@@ -77,7 +89,11 @@ end_child() {
     kill -KILL -- "-$child" 2>/dev/null || true
 }
 
-# Sleeps; a signal ends the sleep.
+# nap SECONDS (whole ones): sleeps; a signal ends the sleep.
 nap() {
-    run_until_interrupted sleep "$1" || true
+    local tenth
+    for ((tenth = 0; tenth < 10 * $1; tenth++)); do
+        ! interrupted || return 0
+        sleep 0.1
+    done
 }

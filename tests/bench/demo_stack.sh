@@ -14,10 +14,10 @@ TEXT
 }
 
 case ${1:-} in
--h | --help)
-    usage
-    exit 0
-    ;;
+    -h | --help)
+        usage
+        exit 0
+        ;;
 esac
 rate=${1:-1500}
 seconds=${2:-20}

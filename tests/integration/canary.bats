@@ -24,6 +24,7 @@ setup() {
     stack stop canary1
     haldane traffic stable policy.yaml
     stack load
+    stack_seen
 }
 
 teardown() {

@@ -5,7 +5,7 @@
 
 load helpers
 stack_source=$(cd -- "$BATS_TEST_DIRNAME/../.." && pwd)
-export PATH=$HALDANE_BUILD/analyzer:$PATH
+export PATH=$HALDANE_BUILD/analyzer/cli:$PATH
 
 stack() {
     "$stack_source/compose/demo/stack.sh" "$@" 3>&-
@@ -14,8 +14,8 @@ stack() {
 # stack_start: for setup_file. DEMO_RATE and the like may be set before.
 stack_start() {
     local ports
-    [[ -x $HALDANE_BUILD/analyzer/haldane ]] || {
-        echo "no haldane in $HALDANE_BUILD/analyzer"
+    [[ -x $HALDANE_BUILD/analyzer/cli/haldane ]] || {
+        echo "no haldane in $HALDANE_BUILD/analyzer/cli"
         return 1
     }
     # The path of a socket is short, and bats's own directories are not.
@@ -24,6 +24,18 @@ stack_start() {
     export DEMO_RUN DEMO_WEB_PORT=${ports[0]} DEMO_OPS_PORT=${ports[1]} DEMO_STABLE1_PORT=${ports[2]}
     export DEMO_STABLE2_PORT=${ports[3]} DEMO_CANARY1_PORT=${ports[4]} DEMO_PROMETHEUS_PORT=${ports[5]}
     stack start
+}
+
+# stack_seen: until Prometheus has seen stable serve for a few scrapes; a rollout cannot begin before that.
+stack_seen() {
+    local try query='min(count_over_time(up{job="shop",track="stable"}[10s])) >= 4'
+    for ((try = 0; try < 300; try++)); do
+        curl -fsS --noproxy '*' --data-urlencode "query=$query" \
+            "http://127.0.0.1:$DEMO_PROMETHEUS_PORT/api/v1/query" 2>/dev/null | grep -q '"value"' && return 0
+        sleep 0.1
+    done
+    echo "Prometheus has not seen the stable shops"
+    return 1
 }
 
 # stack_stop: for teardown_file.

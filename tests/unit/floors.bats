@@ -3,6 +3,7 @@
 # The house stands: no include points up or sideways, what is pure stays pure, and docs/architecture.md names every
 # folder. The checker itself is tried on copies of the tree with one thing planted that must be found.
 
+# shellcheck disable=SC2016 # backticks in single quotes are Markdown's
 root=$(cd -- "$BATS_TEST_DIRNAME/../.." && pwd)
 
 # The C files of a tree that belong to the house; tests may look everywhere.
