@@ -290,7 +290,9 @@ begin_rollout() {
         ask begin "$policy" --format json "${set_options[@]}" || status=$?
         rollout=$(field rollout)
         [[ $status == 69 && -z $rollout ]] || break
-        ! interrupted && ((EPOCHSECONDS < deadline)) || break
+        if interrupted || ((EPOCHSECONDS >= deadline)); then
+            break
+        fi
         nap 2
     done
     if ((status != 0 && status != 10)); then

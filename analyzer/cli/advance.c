@@ -25,7 +25,7 @@ static int run(const struct options *options)
     struct store *store = open_store(options, &err);
     if (!store)
         return fail(&err);
-    struct engine_setup setup = {store, user_name(), wall_clock_ms};
+    struct engine_setup setup = {store, user_name(), wall_clock_ms, NULL};
     struct engine *engine = engine_open(&setup, options->arguments[0], &err);
     bool ok = engine != NULL;
     size_t step = ok ? engine_rollout(engine)->step : 0;

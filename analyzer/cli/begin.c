@@ -14,7 +14,7 @@ static int run(const struct options *options)
         policy_free(policy);
         return fail(&err);
     }
-    struct engine_setup setup = {store, user_name(), wall_clock_ms};
+    struct engine_setup setup = {store, user_name(), wall_clock_ms, NULL};
     struct engine *engine = engine_begin(&setup, policy, &err);
     int code = 0;
     if (!engine)

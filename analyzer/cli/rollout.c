@@ -15,6 +15,12 @@ static void on_signal(int number)
     stopped = number;
 }
 
+/* The order to go back is not kept waiting for a Prometheus that hangs. */
+static bool is_interrupted(void)
+{
+    return stopped != 0;
+}
+
 static void catch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal};
@@ -38,7 +44,7 @@ static void sleep_until(int64_t at_ms)
 static bool is_fatal(const struct engine *engine, const struct error *err)
 {
     if (engine_rollout(engine)->state == ROLLOUT_ROLLING_BACK)
-        return err->code == ERROR_IO;
+        return err->code == ERROR_IO || err->code == ERROR_SOFTWARE;
     return err->code != ERROR_UNAVAILABLE && err->code != ERROR_BUSY;
 }
 
@@ -88,7 +94,7 @@ static int run(const struct options *options)
         return fail(&err);
     }
     catch_signals();
-    struct engine_setup setup = {store, user_name(), wall_clock_ms};
+    struct engine_setup setup = {store, user_name(), wall_clock_ms, is_interrupted};
     struct engine *engine = engine_begin(&setup, policy, &err);
     if (!engine) {
         store_close(store);

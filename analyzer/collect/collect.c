@@ -131,7 +131,7 @@ bool fetch_done(const struct fetch *fetch)
     return prom_batch_done(fetch->batch);
 }
 
-static void fetch_free(struct fetch *fetch)
+void fetch_abandon(struct fetch *fetch)
 {
     for (size_t i = 0; i < fetch->part_count; i++)
         free(fetch->parts[i].text);
@@ -333,7 +333,7 @@ bool fetch_finish(struct fetch *fetch, struct evidence *evidence, int64_t *last_
     bool ok = fill_sets(fetch, sets, err) && cut_looks(fetch, sets, evidence, last_ms, err);
     for (int t = 0; t < TRACKS; t++)
         counter_set_free(sets[t]);
-    fetch_free(fetch);
+    fetch_abandon(fetch);
     return ok;
 }
 

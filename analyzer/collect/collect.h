@@ -33,6 +33,9 @@ bool fetch_done(const struct fetch *fetch);
  */
 bool fetch_finish(struct fetch *fetch, struct evidence *evidence, int64_t *last_ms, struct error *err);
 
+/* Ends a fetch that need not be done, and frees it. */
+void fetch_abandon(struct fetch *fetch);
+
 bool collect(struct collector *collector, int64_t from_ms, int64_t until_ms, int64_t look_ms, struct evidence *evidence,
              int64_t *last_ms, struct error *err);
 

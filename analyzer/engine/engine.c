@@ -276,6 +276,22 @@ static bool record_pass(struct engine *engine, struct error *err)
     return false;
 }
 
+/* Waits for Prometheus, unless somebody wants to be attended to first. */
+static bool fetch(struct engine *engine, int64_t from_ms, int64_t until_ms, struct error *err)
+{
+    struct fetch *fetch = fetch_start(engine->collector, from_ms, until_ms, engine->policy->look_ms);
+    bool interrupted = false;
+    while (!interrupted && !fetch_done(fetch)) {
+        fetch_step(engine->collector, 500);
+        interrupted = engine->setup.interrupted && engine->setup.interrupted();
+    }
+    int64_t last_ms;
+    if (!interrupted)
+        return fetch_finish(fetch, engine->evidence, &last_ms, err);
+    fetch_abandon(fetch);
+    return error_set(err, ERROR_UNAVAILABLE, "the look was given up: interrupted while Prometheus was waited for");
+}
+
 /* Appends what is due to the evidence and folds it. Nothing due is no failure. */
 static bool take_looks(struct engine *engine, struct error *err)
 {
@@ -285,9 +301,7 @@ static bool take_looks(struct engine *engine, struct error *err)
     if (looks <= 0)
         return true;
     looks = looks < MAX_LOOKS ? looks : MAX_LOOKS;
-    int64_t last_ms;
-    if (!collect(engine->collector, from_ms, from_ms + looks * policy->look_ms, policy->look_ms, engine->evidence,
-                 &last_ms, err))
+    if (!fetch(engine, from_ms, from_ms + looks * policy->look_ms, err))
         return false;
     if (record_pass(engine, err))
         return true;

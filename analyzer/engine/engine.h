@@ -19,9 +19,10 @@
 struct engine;
 
 struct engine_setup {
-    struct store *store;     /* borrowed */
-    const char *actor;       /* who gives the orders; borrowed */
-    int64_t (*now_ms)(void); /* the clock, Unix milliseconds */
+    struct store *store;       /* borrowed */
+    const char *actor;         /* who gives the orders; borrowed */
+    int64_t (*now_ms)(void);   /* the clock, Unix milliseconds */
+    bool (*interrupted)(void); /* asked while a look is waited for, to give it up; NULL: never */
 };
 
 /*
@@ -41,8 +42,9 @@ void engine_close(struct engine *engine);
 
 /*
  * Folds every complete look since the last call and acts: at the first look that shows harm; upward if the step is
- * still proven after the last look. Renews the lease. False with `err` if something could not be reached or written;
- * the rollout is then where it was, or on its way to stable.
+ * still proven after the last look. Renews the lease. What the record says by itself (harm, time that has run out) is
+ * done first, without asking anybody. False with `err` if something could not be reached or written; the rollout is
+ * then where it was, or on its way to stable.
  */
 bool engine_advance(struct engine *engine, struct error *err);
 

@@ -151,7 +151,10 @@ bool move_to_stable(struct engine *engine, enum rollout_cause cause, const char 
         return true;
     rollout->state = ROLLOUT_ROLLING_BACK;
     rollout->ended_ms = 0;
-    error_prefix(err, "traffic is on stable, but this could not be recorded, and is tried again by `haldane advance`");
+    error_prefix(err,
+                 "traffic is on stable, but this could not be recorded; mend the store and run `haldane abort %s "
+                 "--reason TEXT`, or the next `haldane advance` takes the record for the truth",
+                 rollout->id);
     return false;
 }
 

@@ -18,7 +18,7 @@ struct engine {
     struct rollout rollout;
     bool locked;
     const char *actor; /* who does what is done now: the setup's, or haldane itself */
-    char *failure; /* why the last move failed, as recorded; NULL: none did */
+    char *failure;     /* why the last move failed, as recorded; NULL: none did */
 };
 
 /* move.c: what changes traffic. */

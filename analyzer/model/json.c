@@ -124,5 +124,5 @@ bool json_count(const cJSON *object, const char *name, const char *where, uint64
 double json_number_or(const cJSON *object, const char *name, double absent)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-    return cJSON_IsNumber(item) ? item->valuedouble : absent;
+    return cJSON_IsNumber(item) && isfinite(item->valuedouble) ? item->valuedouble : absent;
 }

@@ -30,7 +30,7 @@ bool json_number(const cJSON *object, const char *name, const char *where, doubl
 bool json_count(const cJSON *object, const char *name, const char *where, uint64_t *value, struct error *err);
 bool json_count_item(const cJSON *item, const char *where, uint64_t *value, struct error *err);
 
-/* A number that may be missing or null: then `absent`. */
+/* A number that may be missing, null or too large: then `absent`. */
 double json_number_or(const cJSON *object, const char *name, double absent);
 
 #endif

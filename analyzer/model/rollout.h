@@ -43,8 +43,8 @@ struct audit_entry {
 };
 
 /*
- * The step of the policy that a weight read back from a balancer stands for: the nearest one, if it is no further off than
- * a balancer's whole numbers may put it (15 basis points or 1 %). -1 if there is none.
+ * The step of the policy that a weight read back from a balancer stands for: the nearest one, if it is no further off
+ * than a balancer's whole numbers may put it (15 basis points or 1 %). -1 if there is none.
  */
 int32_t rollout_step_of(const struct policy *policy, uint32_t weight_bp);
 

@@ -300,7 +300,7 @@ static bool read_quantiles(const cJSON *object, const char *where, struct metric
         if (!first && (q >= metric->quantile_count || metric->quantiles[q] < share || metric->quantiles[q] > share))
             return error_set(err, ERROR_DATA, "%s.quantiles: must be those of the other track", where);
         metric->quantiles[q] = share;
-        arm->quantiles[q++] = cJSON_IsNumber(item) ? item->valuedouble : NAN;
+        arm->quantiles[q++] = cJSON_IsNumber(item) && isfinite(item->valuedouble) ? item->valuedouble : NAN;
     }
     if (!first && q < metric->quantile_count)
         return error_set(err, ERROR_DATA, "%s.quantiles: must be those of the other track", where);

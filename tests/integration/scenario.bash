@@ -31,10 +31,12 @@ scenario_end() {
         stack load
         wait_samples 'sum(increase(http_requests_total{track="stable"}[10s])) > 1000'
     fi
-    stack stop canary1
     printf 'set server shop/%s weight %s\n' stable1 100 stable2 100 canary1 0 | while read -r order; do
         balancer "$order"
     done
+    # Without traffic it need not drain.
+    send KILL canary1 2>/dev/null || true
+    stack stop canary1
 }
 
 # wait_until SECONDS COMMAND...: until it succeeds.
