@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -98,23 +99,36 @@ char *read_file(const char *path, size_t *length, struct error *err)
     return strbuf_take(&text);
 }
 
+static bool write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "wb");
+    bool ok = file && fputs(text, file) >= 0;
+    return file && fclose(file) == 0 && ok;
+}
+
+/* By rename, so that nobody ever sees half a report. */
+static bool replace_file(const char *path, const char *text)
+{
+    char *part = mem_printf("%s.part", path);
+    bool ok = write_file(part, text) && rename(part, path) == 0;
+    int number = errno;
+    if (!ok)
+        unlink(part);
+    free(part);
+    errno = number;
+    return ok;
+}
+
 bool write_output(const char *path, const char *text, struct error *err)
 {
     if (!path || strcmp(path, "-") == 0)
         return fputs(text, stdout) >= 0 || error_set(err, ERROR_IO, "standard output cannot be written");
-    /* By rename, so that nobody ever sees half a report. */
-    char *part = mem_printf("%s.part", path);
-    FILE *file = fopen(part, "wb");
-    bool ok = file && fputs(text, file) >= 0;
-    if (file && fclose(file) != 0)
-        ok = false;
-    ok = ok && rename(part, path) == 0;
-    if (!ok) {
-        error_set(err, ERROR_IO, "%s cannot be written: %s", path, strerror(errno));
-        unlink(part);
-    }
-    free(part);
-    return ok;
+    /* A device, a pipe or a link such as /dev/stdout is written to; a rename would put a file in its place. */
+    struct stat st;
+    bool is_new = lstat(path, &st) != 0;
+    if (is_new || S_ISREG(st.st_mode) ? replace_file(path, text) : write_file(path, text))
+        return true;
+    return error_set(err, ERROR_IO, "%s cannot be written: %s", path, strerror(errno));
 }
 
 int exit_of_decision(enum decision decision)

@@ -110,9 +110,11 @@ static void add_counts(struct strbuf *out, const struct engine *engine, const st
     uint64_t seen[TRACKS] = {0, 0};
     for (int t = 0; t < TRACKS && verdict && verdict->metric_count; t++)
         seen[t] = verdict->metrics[0].arms[t].requests;
-    strbuf_printf(out, "look %-4llu requests seen: stable %s, canary %s   this step: at most %s more",
+    strbuf_printf(out, "look %-4llu requests seen: stable %s, canary %s",
                   (unsigned long long)(verdict ? verdict->look : 0), format_count(seen[TRACK_STABLE], stable),
-                  format_count(seen[TRACK_CANARY], canary), format_span(left_ms > 0 ? left_ms : 0, left));
+                  format_count(seen[TRACK_CANARY], canary));
+    if (!rollout_ended(rollout))
+        strbuf_printf(out, "   this step: at most %s more", format_span(left_ms > 0 ? left_ms : 0, left));
 }
 
 /* A sentence, cut at a width with whole characters. */
@@ -178,13 +180,29 @@ static void log_line(const struct live *live, const struct rollout *rollout, con
     cJSON_Delete(object);
 }
 
+/* The same trouble tells of other times and ranges at every look. */
+static bool is_new_trouble(const char *text, const char *before)
+{
+    static const char digits[] = "0123456789";
+    for (;;) {
+        text += strspn(text, digits);
+        before += strspn(before, digits);
+        if (*text != *before)
+            return true;
+        if (!*text)
+            return false;
+        text++;
+        before++;
+    }
+}
+
 static void log_changes(struct live *live, const struct engine *engine, const struct error *trouble)
 {
     const struct rollout *rollout = engine_rollout(engine);
     const char *text = trouble && trouble->code ? trouble->text : "";
     if (!live->started || rollout->state != live->state || rollout->weight_bp != live->weight_bp)
         log_line(live, rollout, rollout_state_names[rollout->state], rollout->reason ? rollout->reason : "");
-    if (*text && strcmp(text, live->trouble ? live->trouble : "") != 0)
+    if (*text && is_new_trouble(text, live->trouble ? live->trouble : ""))
         log_line(live, rollout, "trouble", text);
     free(live->trouble);
     live->trouble = mem_strdup(text);

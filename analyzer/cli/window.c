@@ -95,16 +95,22 @@ static bool collect_window(const struct options *options, struct window *window,
     return ask_prometheus(policy, window->start_ms - HISTORY_LOOKS * look_ms, until_ms, look_ms, window->evidence, err);
 }
 
-/* The canary's share of the requests in the window. */
+static void add_requests(const struct evidence_interval *interval, double requests[TRACKS])
+{
+    for (int t = 0; t < TRACKS; t++)
+        for (size_t n = 0; n < interval->tracks[t].count; n++)
+            requests[t] += (double)interval->tracks[t].instances[n].requests;
+}
+
+/* The canary's share of the requests in the window; the looks before it only calibrate. */
 static double observed_share(const struct window *window)
 {
     double requests[TRACKS] = {0, 0};
     const struct evidence *evidence = window->evidence;
     for (size_t m = 0; m < evidence->metric_count && requests[0] + requests[1] <= 0; m++)
         for (size_t i = 0; i < evidence->metrics[m].count; i++)
-            for (int t = 0; t < TRACKS; t++)
-                for (size_t n = 0; n < evidence->metrics[m].intervals[i].tracks[t].count; n++)
-                    requests[t] += (double)evidence->metrics[m].intervals[i].tracks[t].instances[n].requests;
+            if (evidence->metrics[m].intervals[i].from_ms >= window->start_ms)
+                add_requests(&evidence->metrics[m].intervals[i], requests);
     double all = requests[TRACK_STABLE] + requests[TRACK_CANARY];
     return all > 0 ? requests[TRACK_CANARY] / all : 0;
 }

@@ -129,7 +129,8 @@ rollout() {
 
 finish() {
     local code=$?
-    trap - EXIT INT TERM HUP
+    trap - EXIT
+    trap '' INT TERM HUP # a second Ctrl-C must not leave half of it running
     stack stop || true
     [[ -z ${DEMO_RUN:-} ]] || rm -rf "$DEMO_RUN"
     exit "$code"

@@ -68,7 +68,7 @@ hidden_weight() {
 # ---- the canary is gone ----
 
 @test "a canary that dies: hold, not a step upward and none back at once; at the step's end all is on stable" {
-    policy short.yaml undecided abort steps '[{weight: 25%, min: 1s, max: 11s}, {weight: 50%}, {weight: 100%}]' \
+    policy short.yaml undecided abort steps '[{weight: 25%, min: 1s, max: 9s}, {weight: 50%}, {weight: 100%}]' \
         unattended 10s
     stack stop load
     stack load
@@ -87,8 +87,7 @@ hidden_weight() {
     record_is_whole
     # HAProxy carries the users: what was under way in the canary as it died is the most that they notice.
     stack stop load
-    jq -e '.failed == 0 and ([.status["502", "503", "504"] // 0] | add) < 10' "$DEMO_RUN/load.json" ||
-        { jq '{failures, status, methods}' "$DEMO_RUN/load.json"; false; }
+    jq -e '.failed + ([.status["502", "503", "504"] // 0] | add) < 10' "$DEMO_RUN/load.json"
 }
 
 @test "a canary that is down before it begins: refused, no traffic moves, and nothing is left behind" {

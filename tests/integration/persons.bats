@@ -1,0 +1,195 @@
+#!/usr/bin/env bats
+#
+# What a person sees and decides in a rollout that goes on: the orders and who gave them, the state, the reports, the
+# balancer by hand.
+
+load scenario
+
+setup_file() {
+    export DEMO_RATE=300
+    scenarios_start
+}
+
+teardown_file() {
+    stack_stop
+}
+
+setup() {
+    scenario_begin
+    canary
+    policy policy.yaml
+}
+
+teardown() {
+    scenario_end
+}
+
+me() {
+    printf '%s' "${SUDO_USER:-$(id -un)}"
+}
+
+@test "hold, resume, promote, abort: each takes its effect, and the record says who and why" {
+    begin policy.yaml
+    haldane_says 0 hold "$id" --reason 'the shop is on television' --format json
+    answer '.state == "held" and .weight == 2500'
+    wait_for_due
+    haldane_says 10 advance "$id" --format json
+    answer '.state == "held" and .decision == "hold"'
+    # A wait for the end of the step does not keep the rollout from the one who holds it.
+    haldane_says 10 advance "$id" --wait
+    haldane_says 0 resume "$id" --reason 'it is over' --format json
+    answer '.state == "stepping"'
+    haldane_says 0 promote "$id" --reason 'known to be good' --format json
+    answer '.state == "stepping" and .step == 1 and .weight == 5000'
+    shows 50
+    haldane_says 0 abort "$id" --reason 'a customer called' --format json
+    answer '.state == "aborted" and .cause == "person" and .weight == 0'
+    shows 0
+
+    haldane_says 20 status "$id" --format json
+    haldane_says 20 advance "$id"
+    evidence "[.decisions[] | [.action, .by, .reason]] == [
+        [\"hold\", \"$(me)\", \"the shop is on television\"], [\"resume\", \"$(me)\", \"it is over\"],
+        [\"promote\", \"$(me)\", \"known to be good\"], [\"abort\", \"$(me)\", \"a customer called\"]]"
+    haldane report "$id" --format json -o report.json
+    jq -e --arg me "$(me)" '[.audit[] | select(.event == "held") | .actor] == [$me]
+        and ([.audit[] | select(.event == "step") | .detail] | any(test("known to be good")))
+        and ([.audit[] | select(.event == "aborted") | .actor] == [$me])' report.json
+}
+
+@test "what a state does not take is refused with 64 and changes nothing; an order needs a reason" {
+    begin policy.yaml
+    refused 64 '(say why|reason)' abort "$id"
+    refused_order resume
+    haldane abort "$id" --reason enough
+    for order in promote hold resume abort; do
+        refused_order "$order"
+    done
+    shows 0
+}
+
+# A refused order says where the rollout stands.
+refused_order() {
+    local before
+    before=$(share)
+    haldane_says 64 "$1" "$id" --reason test
+    [[ $stderr == *"does not take"* && $(share) == "$before" ]]
+}
+
+@test "pause: a step that is proven waits for a person, and goes on with his word" {
+    policy pause.yaml steps '[{weight: 25%, min: 2s, max: 5m, pause: true}, {weight: 50%, min: 5m, max: 9m}, {weight: 100%, bake: 1s}]'
+    begin pause.yaml
+    run -10 haldane advance "$id" --wait --format json
+    answer '.state == "paused" and .decision == "hold" and .weight == 2500'
+    shows 25
+    wait_for_due
+    haldane_says 10 advance "$id" --format json
+    answer '.state == "paused"'
+    haldane_says 0 promote "$id" --reason 'seen by two' --format json
+    answer '.state == "stepping" and .weight == 5000'
+    shows 50
+    audit paused
+}
+
+@test "list, status and the four reports tell the same" {
+    haldane_says 0 status
+    [[ $output == "no rollout is under way" ]]
+    begin policy.yaml
+    advance_until 10 '.reason | test("shop canary")'
+    haldane_says 0 status --format json
+    answer ".rollout == \"$id\" and .state == \"stepping\" and .steps == 3"
+    haldane_says 10 status "$id"
+    [[ $output == *"$id"*"stepping at 25 %"*"step 1 of 3"* ]]
+    haldane abort "$id" --reason 'seen enough'
+    haldane_says 0 list --format json
+    answer ".rollout == \"$id\" and .state == \"aborted\""
+
+    haldane report "$id" --format text -o report.txt
+    haldane report "$id" --format md -o report.md
+    haldane report "$id" --format json -o report.json
+    haldane report "$id" --format html -o report.html
+    for file in report.txt report.md report.html; do
+        grep -q 'seen enough' "$file"
+        grep -q 'errors' "$file"
+    done
+    jq -e --arg id "$id" '.rollout.rollout // .rollout.id // .rollout == $id' report.json
+    html_stands_alone report.html
+}
+
+# Every element is closed, it is of a size to be sent by mail, and it loads nothing.
+html_stands_alone() {
+    python3 - "$1" <<'END'
+import html.parser, os, re, sys
+
+class Balance(html.parser.HTMLParser):
+    void = {"meta", "br", "hr", "img", "input", "link", "col", "wbr", "path", "line", "rect", "circle"}
+    def __init__(self):
+        super().__init__()
+        self.open = []
+    def handle_starttag(self, tag, attributes):
+        assert tag != "script", "a script"
+        for name, value in attributes:
+            assert not name.startswith("on"), name
+            assert name not in ("src", "href", "action") or value.startswith(("#", "data:")), value
+        if tag not in self.void:
+            self.open.append(tag)
+    def handle_endtag(self, tag):
+        if tag not in self.void:
+            assert self.open and self.open.pop() == tag, (tag, self.getpos())
+
+text = open(sys.argv[1], encoding="utf-8").read()
+balance = Balance()
+balance.feed(text)
+assert not balance.open, balance.open
+assert 2000 < os.path.getsize(sys.argv[1]) < 500000, os.path.getsize(sys.argv[1])
+for url in re.findall(r"https?://[^\s\"'<)]+", text):
+    assert url.startswith(("http://www.w3.org/", "http://127.0.0.1")), url
+assert not re.search(r"@import|url\((?!['\"]?(#|data:))", text)
+END
+}
+
+@test "traffic get, set and stable: what is printed was read back from the balancer" {
+    haldane_says 0 traffic set 5% policy.yaml
+    [[ $output == "canary 5 % "* ]]
+    shows 5
+    haldane_says 0 traffic get policy.yaml --format json
+    answer '.weight == 500 and .stable_up == 2 and .canary_up == 1'
+    haldane_says 0 traffic set 100 policy.yaml
+    shows 100
+    # Whoever has traffic already is not begun with.
+    refused 75 'already has 100 % of the traffic' begin policy.yaml
+    haldane_says 0 traffic stable policy.yaml
+    shows 0
+    refused 64 'is not a share' traffic set 101% policy.yaml
+    refused 64 'is not known' traffic raise policy.yaml
+}
+
+@test "check --live: what each query finds, and the balancer, without changing anything" {
+    haldane_says 0 check policy.yaml --live
+    [[ $output == *'ok: service shop'* && $output == *'counter, newest sample'* && $output == *'balancer: '* ]]
+    shows 0
+}
+
+@test "the log: a line a change, in JSON if asked for, and no colour where nobody sees it" {
+    haldane rollout policy.yaml --log-format json >answer 2>log &
+    local pid=$!
+    wait_until 10 has_begun
+    kill -TERM "$pid"
+    wait "$pid" || [[ $? -eq 20 ]]
+    jq -es 'length >= 2 and all(.time and .rollout and .event and (.text | type == "string"))
+        and .[0].event == "stepping" and .[-1].event == "aborted"' log
+    ! grep -q $'\033' log answer || false
+}
+
+@test "the display on a terminal: redrawn in place, with colour, and without under NO_COLOR" {
+    display() {
+        TERM=xterm timeout -s TERM 2.5 script -qec "haldane rollout policy.yaml" /dev/null >"$1" </dev/null || true
+    }
+    display with
+    grep -q $'\033\\[1m' with
+    grep -q $'\033\\[K' with
+    NO_COLOR=1 display without
+    grep -q $'\033\\[K' without
+    ! grep -q $'\033\\[[0-9;]*m' without || false
+    wait_until 5 shows 0
+}
