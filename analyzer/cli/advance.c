@@ -1,17 +1,6 @@
 /* haldane advance: folds what is due and acts. What a canary script calls after each step. */
 #include "analyzer/cli/cli.h"
 
-#include <time.h>
-
-static void sleep_until(int64_t at_ms)
-{
-    int64_t left_ms = at_ms - wall_clock_ms();
-    if (left_ms < 50)
-        left_ms = 50;
-    struct timespec time = {(time_t)(left_ms / 1000), (long)(left_ms % 1000) * 1000000};
-    nanosleep(&time, NULL);
-}
-
 static bool has_moved(const struct engine *engine, size_t step)
 {
     const struct rollout *rollout = engine_rollout(engine);

@@ -5,6 +5,7 @@
 #include "base/strbuf.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,6 +130,29 @@ bool write_output(const char *path, const char *text, struct error *err)
     if (is_new || S_ISREG(st.st_mode) ? replace_file(path, text) : write_file(path, text))
         return true;
     return error_set(err, ERROR_IO, "%s cannot be written: %s", path, strerror(errno));
+}
+
+bool parse_share(const char *text, int32_t *basis_points, struct error *err)
+{
+    char *end;
+    double percent = strtod(text, &end);
+    bool number = end != text && percent >= 0 && percent <= 100;
+    if (*end == '%')
+        end++;
+    if (!number || *end || fabs(percent * 100 - round(percent * 100)) > 1e-9)
+        return error_set(err, ERROR_USAGE,
+                         "`%s` is not a share of the traffic; give a percentage such as 5%% or 0.25%%", text);
+    *basis_points = (int32_t)lround(percent * 100);
+    return true;
+}
+
+void sleep_until(int64_t at_ms)
+{
+    enum { LEAST_MS = 50 };
+    int64_t left_ms = at_ms - wall_clock_ms();
+    left_ms = left_ms < LEAST_MS ? LEAST_MS : left_ms;
+    struct timespec time = {(time_t)(left_ms / 1000), (long)(left_ms % 1000) * 1000000};
+    nanosleep(&time, NULL);
 }
 
 int exit_of_decision(enum decision decision)

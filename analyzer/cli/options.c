@@ -4,7 +4,6 @@
 #include "base/memory.h"
 
 #include <getopt.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,19 +46,6 @@ static bool parse_format(const char *value, enum format *format, struct error *e
         }
     }
     return error_set(err, ERROR_USAGE, "--format %s is not known; use text or json (reports also html or md)", value);
-}
-
-static bool parse_weight(const char *value, int32_t *weight_bp, struct error *err)
-{
-    char *end;
-    double percent = strtod(value, &end);
-    if (*end == '%')
-        end++;
-    if (end == value || *end || !(percent >= 0 && percent <= 100) || fabs(percent * 100 - round(percent * 100)) > 1e-9)
-        return error_set(err, ERROR_USAGE,
-                         "`%s` is not a share of the traffic; give a percentage such as 5%% or 0.25%%", value);
-    *weight_bp = (int32_t)lround(percent * 100);
-    return true;
 }
 
 static bool add_setting(const char *value, struct options *options, struct error *err)
@@ -123,7 +109,7 @@ static bool take(const char *name, const char *value, struct options *options, s
     if (strcmp(name, "log-format") == 0)
         return parse_log_format(value, &options->log_json, err);
     if (strcmp(name, "weight") == 0)
-        return parse_weight(value, &options->weight_bp, err);
+        return parse_share(value, &options->weight_bp, err);
     return add_setting(value, options, err);
 }
 

@@ -13,7 +13,6 @@
 struct material {
     struct rollout rollout;
     struct policy *policy;
-    char *source;
     struct audit_entry *audit;
     size_t audit_count;
     struct verdict **verdicts;
@@ -24,7 +23,6 @@ static void material_free(struct material *material)
 {
     rollout_clear(&material->rollout);
     policy_free(material->policy);
-    free(material->source);
     audit_entries_free(material->audit, material->audit_count);
     for (size_t v = 0; v < material->verdict_count; v++)
         verdict_free(material->verdicts[v]);
@@ -105,24 +103,10 @@ static void judge_again(struct material *material, const struct evidence *eviden
     material->verdicts[material->verdict_count++] = verdict;
 }
 
-static bool load_policy_of(struct store *store, const char *id, struct material *material, struct error *err)
-{
-    struct stored_policy stored;
-    if (!store_load_policy(store, id, &stored, err))
-        return false;
-    struct policy_problems problems = {0};
-    material->policy = policy_load_text(stored.source, strlen(stored.source), id, stored.settings, stored.setting_count,
-                                        NULL, &problems, err);
-    policy_problems_free(&problems);
-    material->source = mem_strdup(stored.source);
-    stored_policy_free(&stored);
-    return material->policy != NULL;
-}
-
 static bool load_rollout(struct store *store, const char *id, struct material *material, struct error *err)
 {
-    if (!store_load_rollout(store, id, &material->rollout, err) || !load_policy_of(store, id, material, err) ||
-        !load_verdicts(store, id, material, err) ||
+    if (!store_load_rollout(store, id, &material->rollout, err) ||
+        !(material->policy = engine_stored_policy(store, id, err)) || !load_verdicts(store, id, material, err) ||
         !store_load_audit(store, id, &material->audit, &material->audit_count, err))
         return false;
     struct evidence *evidence = store_load_evidence(store, id, material->policy->look_ms, err);
@@ -140,7 +124,7 @@ static char *render(const struct options *options, const struct material *materi
                             .verdict_count = material->verdict_count,
                             .audit = material->audit,
                             .audit_count = material->audit_count,
-                            .policy_source = material->source};
+                            .policy_source = material->policy ? material->policy->source : NULL};
     switch (options->format) {
     case FORMAT_HTML:
         return report_html(&report);
@@ -155,13 +139,11 @@ static char *render(const struct options *options, const struct material *materi
 
 static char *evidence_text(struct store *store, const char *id, struct error *err)
 {
-    struct material material = {0};
-    struct evidence *evidence = NULL;
-    if (load_policy_of(store, id, &material, err))
-        evidence = store_load_evidence(store, id, material.policy->look_ms, err);
+    struct policy *policy = engine_stored_policy(store, id, err);
+    struct evidence *evidence = policy ? store_load_evidence(store, id, policy->look_ms, err) : NULL;
     char *text = evidence ? evidence_to_json(evidence) : NULL;
     evidence_free(evidence);
-    material_free(&material);
+    policy_free(policy);
     return text;
 }
 

@@ -6,7 +6,6 @@
 
 #include <signal.h>
 #include <stdio.h>
-#include <time.h>
 
 static volatile sig_atomic_t stopped;
 
@@ -28,15 +27,6 @@ static void catch_signals(void)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
-}
-
-/* Sleeps until a time or a signal. */
-static void sleep_until(int64_t at_ms)
-{
-    int64_t left_ms = at_ms - wall_clock_ms();
-    left_ms = left_ms < 50 ? 50 : left_ms > 1000 ? 1000 : left_ms;
-    struct timespec time = {(time_t)(left_ms / 1000), (long)(left_ms % 1000) * 1000000};
-    nanosleep(&time, NULL);
 }
 
 /* What cannot be mended by trying again: going on would be without evidence or without a record. On the way back
@@ -66,7 +56,9 @@ static bool go_on(struct engine *engine, struct live *live, struct error *err)
             live_update(live, engine, err);
             continue;
         }
-        sleep_until(engine_next_look_ms(engine));
+        /* A second at most: a signal just before the sleep is seen after it, and so is a split that somebody changed. */
+        int64_t next_ms = engine_next_look_ms(engine), soon_ms = wall_clock_ms() + 1000;
+        sleep_until(next_ms < soon_ms ? next_ms : soon_ms);
         if (stopped && !second)
             continue;
         *err = (struct error){0};

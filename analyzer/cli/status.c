@@ -7,19 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct policy *stored_policy(struct store *store, const char *id)
-{
-    struct stored_policy stored;
-    if (!store_load_policy(store, id, &stored, NULL))
-        return NULL;
-    struct policy_problems problems = {0};
-    struct policy *policy = policy_load_text(stored.source, strlen(stored.source), id, stored.settings,
-                                             stored.setting_count, NULL, &problems, NULL);
-    policy_problems_free(&problems);
-    stored_policy_free(&stored);
-    return policy;
-}
-
 static struct verdict *last_verdict(struct store *store, const char *id)
 {
     char **texts = NULL;
@@ -35,7 +22,7 @@ static struct verdict *last_verdict(struct store *store, const char *id)
 
 static void show(const struct options *options, struct store *store, const struct rollout *rollout)
 {
-    struct policy *policy = stored_policy(store, rollout->id);
+    struct policy *policy = engine_stored_policy(store, rollout->id, NULL);
     struct verdict *verdict = last_verdict(store, rollout->id);
     int64_t next_ms = policy ? rollout->last_look_ms + policy->look_ms + policy->settle_ms : 0;
     show_rollout(options, rollout, policy, verdict, next_ms);

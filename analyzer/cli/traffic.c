@@ -5,22 +5,9 @@
 #include "analyzer/traffic/driver.h"
 
 #include <cjson/cJSON.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static bool parse_share(const char *text, uint32_t *share_bp, struct error *err)
-{
-    char *end;
-    double percent = strtod(text, &end);
-    if (*end == '%')
-        end++;
-    if (end == text || *end || !(percent >= 0 && percent <= 100) || fabs(percent * 100 - round(percent * 100)) > 1e-9)
-        return error_set(err, ERROR_USAGE, "`%s` is not a share; give a percentage such as 5%% or 0.25%%", text);
-    *share_bp = (uint32_t)lround(percent * 100);
-    return true;
-}
 
 static void show_state(const struct options *options, const struct driver_state *state)
 {
@@ -50,7 +37,7 @@ static bool parse_request(const struct options *options, int64_t *share, const c
     bool set = strcmp(what, "set") == 0;
     if (options->argument_count != (set ? 3 : 2))
         return error_set(err, ERROR_USAGE, "give `get POLICY`, `set P POLICY` or `stable POLICY`");
-    uint32_t share_bp = 0;
+    int32_t share_bp = 0;
     if (set && !parse_share(options->arguments[1], &share_bp, err))
         return false;
     *share = share_bp;

@@ -182,10 +182,10 @@ struct engine *engine_begin(const struct engine_setup *setup, struct policy *pol
 
 /* --- open --- */
 
-static struct policy *load_stored_policy(const struct engine_setup *setup, const char *id, struct error *err)
+struct policy *engine_stored_policy(struct store *store, const char *id, struct error *err)
 {
     struct stored_policy stored;
-    if (!store_load_policy(setup->store, id, &stored, err))
+    if (!store_load_policy(store, id, &stored, err))
         return NULL;
     struct policy_problems problems = {0};
     struct policy *policy = policy_load_text(stored.source, strlen(stored.source), id, stored.settings,
@@ -197,7 +197,7 @@ static struct policy *load_stored_policy(const struct engine_setup *setup, const
 
 struct engine *engine_open(const struct engine_setup *setup, const char *id, struct error *err)
 {
-    struct policy *policy = load_stored_policy(setup, id, err);
+    struct policy *policy = engine_stored_policy(setup->store, id, err);
     struct engine *engine = policy ? engine_new(setup, policy, err) : NULL;
     if (!engine)
         return NULL;

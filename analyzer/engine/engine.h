@@ -33,6 +33,9 @@ struct engine_setup {
  */
 struct engine *engine_begin(const struct engine_setup *setup, struct policy *policy, struct error *err);
 
+/* The policy that a rollout in the store was begun under; the caller frees it. */
+struct policy *engine_stored_policy(struct store *store, const char *id, struct error *err);
+
 /*
  * Takes a rollout that is in the store, for this process alone (ERROR_BUSY if another one has it). Its evidence is
  * folded again, which gives the judge's state.
