@@ -56,7 +56,8 @@ static bool go_on(struct engine *engine, struct live *live, struct error *err)
             live_update(live, engine, err);
             continue;
         }
-        /* A second at most: a signal just before the sleep is seen after it, and so is a split that somebody changed. */
+        /* A second at most: a signal just before the sleep is seen after it, and so is a split that somebody changed.
+         */
         int64_t next_ms = engine_next_look_ms(engine), soon_ms = wall_clock_ms() + 1000;
         sleep_until(next_ms < soon_ms ? next_ms : soon_ms);
         if (stopped && !second)

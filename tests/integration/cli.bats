@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# shellcheck disable=SC2016,SC2154 # jq is quoted so; $id, $output and $stderr come from scenario.bash and run
 #
 # What haldane refuses: for each the exit code that scripts rely on, a sentence that says what to mend, and traffic that
 # has not moved.
@@ -156,7 +157,7 @@ commands=(check judge begin advance rollout status list promote hold resume abor
     [[ $status -eq 74 ]]
     [[ -z $(find . -name '*.part') ]]
     [[ $(haldane report "$id" -o /dev/stdout) == *"$id"* ]]
-    haldane abort "$id" --reason done
+    haldane abort "$id" --reason over
 }
 
 @test "a second rollout of the service: 75, naming the first" {
@@ -168,9 +169,9 @@ commands=(check judge begin advance rollout status list promote hold resume abor
     # Another service is another matter, as far as the store goes; but this balancer's canary is taken.
     policy other.yaml service market
     refused 75 'already has 25 % of the traffic' begin other.yaml
-    haldane abort "$id" --reason done
+    haldane abort "$id" --reason over
     begin policy.yaml
-    haldane abort "$id" --reason done
+    haldane abort "$id" --reason over
 }
 
 @test "two at once on one rollout: one goes on, the other gets 75 with the pid" {

@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# shellcheck disable=SC2016,SC2154 # jq is quoted so; $id, $output and $stderr come from scenario.bash and run
 #
 # What a person sees and decides in a rollout that goes on: the orders and who gave them, the state, the reports, the
 # balancer by hand.

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # $status, $output and $stderr are set by run
 #
 # What the scenarios of the haldane binary share: the stack with steady traffic, policies, rollouts in the foreground
 # and in the background, and what the balancer, the store and the evidence show of them. Each test has its own folder
@@ -6,13 +6,13 @@
 
 load stack
 
-# scenarios_start: for setup_file. Returns when Prometheus has a history of stable that a margin can be frozen from.
+# scenarios_start: for setup_file.
 scenarios_start() {
     export DEMO_RATE=${DEMO_RATE:-600} DEMO_LATENCY_MEDIAN=${DEMO_LATENCY_MEDIAN:-10ms}
     stack_start
     stack load
     export PROMETHEUS=http://127.0.0.1:$DEMO_PROMETHEUS_PORT
-    wait_samples 'sum(increase(http_requests_total{track="stable"}[10s])) > 1000'
+    wait_history
 }
 
 # scenario_begin: for setup.
@@ -25,11 +25,13 @@ scenario_begin() {
 scenario_end() {
     stop_all
     send CONT prometheus || true
-    if stack status | grep -Eq '^(load|haproxy|prometheus|stable1|stable2) -'; then
+    if stack status | grep -Eq '^(haproxy|prometheus|stable1|stable2) -'; then
         stack stop
         stack start
         stack load
-        wait_samples 'sum(increase(http_requests_total{track="stable"}[10s])) > 1000'
+        wait_history
+    elif stack status | grep -q '^load -'; then
+        stack load
     fi
     printf 'set server shop/%s weight %s\n' stable1 100 stable2 100 canary1 0 | while read -r order; do
         balancer "$order"
@@ -53,13 +55,15 @@ wait_until() {
 
 # ---- Prometheus ----
 
-has_samples() {
-    curl -fsS --noproxy '*' --max-time 2 "$PROMETHEUS/api/v1/query" --data-urlencode "query=$1" 2>/dev/null |
+has_history() {
+    curl -fsS --noproxy '*' --max-time 2 "$PROMETHEUS/api/v1/query" \
+        --data-urlencode 'query=sum(increase(http_requests_total{track="stable"}[10s])) > 1000' 2>/dev/null |
         jq -e '.data.result | length > 0' >/dev/null
 }
 
-wait_samples() {
-    wait_until 30 has_samples "$1"
+# Enough of stable to freeze a margin from.
+wait_history() {
+    wait_until 30 has_history
 }
 
 # ---- HAProxy, past haldane ----
