@@ -78,6 +78,19 @@ static bool load_verdicts(struct store *store, const char *id, struct material *
     return ok;
 }
 
+/* What was said when it was decided stays said; only the intervals beside it are the robust ones. */
+static void keep_sentences(struct verdict *said, struct verdict *again)
+{
+    char *reason = again->reason;
+    again->reason = said->reason;
+    said->reason = reason;
+    for (size_t m = 0; m < again->metric_count && m < said->metric_count; m++) {
+        reason = again->metrics[m].reason;
+        again->metrics[m].reason = said->metrics[m].reason;
+        said->metrics[m].reason = reason;
+    }
+}
+
 /* The last verdict again, with intervals that hold under bursts too: worth their time in a report, not at every look.
  */
 static void judge_again(struct material *material, const struct evidence *evidence)
@@ -95,6 +108,7 @@ static void judge_again(struct material *material, const struct evidence *eviden
     struct verdict *verdict = judge_verdict(judge, material->rollout.id, EFFECTS_ROBUST);
     judge_free(judge);
     if (material->verdict_count) {
+        keep_sentences(material->verdicts[material->verdict_count - 1], verdict);
         verdict_free(material->verdicts[material->verdict_count - 1]);
         material->verdicts[material->verdict_count - 1] = verdict;
         return;

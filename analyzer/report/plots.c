@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SUBDIVISIONS = 8, STANDS_APART = 30 };
 
@@ -285,6 +286,9 @@ static struct history *history_of(const struct plots *plots, size_t metric)
         h->promote[i] = finite_or_none(promote_margin(m, stable_rate));
         h->estimate[i] = m->effect.estimate;
         if (!has_effect(m))
+            continue;
+        /* A report's last interval is by the robust method, which is wider; in the plot it would look like news. */
+        if (i > 0 && m->effect.method && strcmp(m->effect.method, "flip") == 0)
             continue;
         h->lower[i] = m->effect.lower > 0 ? m->effect.lower : 0;
         h->upper[i] = isnan(m->effect.upper) ? INFINITY : m->effect.upper;

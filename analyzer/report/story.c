@@ -40,9 +40,10 @@ char *effect_text(const struct metric_verdict *metric)
     if (!has_effect(metric))
         return mem_strdup("–");
     const char *place = isfinite(effect->at_edge) ? ", read at " : "";
-    return mem_printf("%s (%s, %s at all looks%s%s)", format_ratio(effect->estimate, TEXT),
+    bool robust = effect->method && strcmp(effect->method, "flip") == 0;
+    return mem_printf("%s (%s, %s at all looks%s%s%s)", format_ratio(effect->estimate, TEXT),
                       format_interval(effect->lower, effect->upper, TEXT), format_share(effect->confidence, TEXT),
-                      place, *place ? format_latency(effect->at_edge, TEXT) : "");
+                      robust ? ", bursts included" : "", place, *place ? format_latency(effect->at_edge, TEXT) : "");
 }
 
 static char *errors_margin(const char *verb, double ratio, double absolute)
