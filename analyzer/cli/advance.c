@@ -20,6 +20,7 @@ static int run(const struct options *options)
     size_t step = ok ? engine_rollout(engine)->step : 0;
     ok = ok && engine_advance(engine, &err);
     while (ok && options->wait && !has_moved(engine, step)) {
+        engine_rest(engine);
         sleep_until(engine_next_look_ms(engine));
         ok = engine_advance(engine, &err);
     }

@@ -29,11 +29,16 @@ static void catch_signals(void)
     sigaction(SIGHUP, &action, NULL);
 }
 
+static bool going_back(const struct engine *engine)
+{
+    return engine_rollout(engine)->state == ROLLOUT_ROLLING_BACK;
+}
+
 /* What cannot be mended by trying again: going on would be without evidence or without a record. On the way back
  * only a record that cannot be written is: traffic is on stable then. */
 static bool is_fatal(const struct engine *engine, const struct error *err)
 {
-    if (engine_rollout(engine)->state == ROLLOUT_ROLLING_BACK)
+    if (going_back(engine))
         return err->code == ERROR_IO || err->code == ERROR_SOFTWARE;
     return err->code != ERROR_UNAVAILABLE && err->code != ERROR_BUSY;
 }
@@ -44,30 +49,34 @@ static bool order_abort(struct engine *engine, const char *reason, struct error 
     return rollout_ended(engine_rollout(engine)) || engine_order(engine, EVENT_ABORT, reason, err);
 }
 
+/* Sleeps to the next look, at most a second: a signal just before the sleep is seen after it, and so is a split that
+ * somebody changed. */
+static void wait_for_look(struct engine *engine)
+{
+    int64_t next_ms = engine_next_look_ms(engine), soon_ms = wall_clock_ms() + 1000;
+    engine_rest(engine);
+    sleep_until(next_ms < soon_ms ? next_ms : soon_ms);
+}
+
 /* To the end. What made it impossible to go on is the answer, once traffic is on stable. */
 static bool go_on(struct engine *engine, struct live *live, struct error *err)
 {
-    int second = 0;
     struct error fatal = {0};
     while (!rollout_ended(engine_rollout(engine))) {
-        if (stopped && second != stopped) {
-            second = stopped;
+        if (stopped && !going_back(engine)) {
             order_abort(engine, "interrupted", err);
             live_update(live, engine, err);
             continue;
         }
-        /* A second at most: a signal just before the sleep is seen after it, and so is a split that somebody changed.
-         */
-        int64_t next_ms = engine_next_look_ms(engine), soon_ms = wall_clock_ms() + 1000;
-        sleep_until(next_ms < soon_ms ? next_ms : soon_ms);
-        if (stopped && !second)
+        wait_for_look(engine);
+        if (stopped && !going_back(engine))
             continue;
         *err = (struct error){0};
         bool ok = engine_advance(engine, err);
         live_update(live, engine, err);
         if (ok || !is_fatal(engine, err))
             continue;
-        if (engine_rollout(engine)->state == ROLLOUT_ROLLING_BACK)
+        if (going_back(engine))
             return false;
         fatal = *err;
         order_abort(engine, fatal.text, err);

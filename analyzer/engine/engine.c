@@ -195,6 +195,37 @@ struct policy *engine_stored_policy(struct store *store, const char *id, struct 
     return policy;
 }
 
+/* A pass of another process takes a moment: it is waited for, but not for one that hangs. */
+static bool lock(struct engine *engine, const char *id, struct error *err)
+{
+    enum { PATIENCE_MS = 3000, PAUSE_MS = 50 };
+    for (int waited_ms = 0; !engine->locked; waited_ms += PAUSE_MS) {
+        engine->locked = store_lock(engine->setup.store, id, err);
+        if (!engine->locked && (err->code != ERROR_BUSY || waited_ms >= PATIENCE_MS))
+            return false;
+        if (!engine->locked)
+            nanosleep(&(struct timespec){0, PAUSE_MS * 1000000L}, NULL);
+    }
+    *err = (struct error){0};
+    return true;
+}
+
+/* Before anything is done: the rollout must be this process's, and its record the newest. */
+static bool take(struct engine *engine, struct error *err)
+{
+    if (engine->locked)
+        return true;
+    return lock(engine, engine->rollout.id, err) && record_refresh(engine, err);
+}
+
+void engine_rest(struct engine *engine)
+{
+    if (!engine->locked || engine->rollout.state == ROLLOUT_ROLLING_BACK)
+        return;
+    store_unlock(engine->setup.store, engine->rollout.id);
+    engine->locked = false;
+}
+
 struct engine *engine_open(const struct engine_setup *setup, const char *id, struct error *err)
 {
     struct policy *policy = engine_stored_policy(setup->store, id, err);
@@ -202,8 +233,7 @@ struct engine *engine_open(const struct engine_setup *setup, const char *id, str
     if (!engine)
         return NULL;
     /* Locked before it is read: what another process has just written must be seen. */
-    engine->locked = store_lock(setup->store, id, err);
-    if (engine->locked && record_load(engine, id, err))
+    if (lock(engine, id, err) && record_load(engine, id, err))
         return engine;
     if (engine->locked)
         store_unlock(setup->store, id);
@@ -312,6 +342,8 @@ static bool take_looks(struct engine *engine, struct error *err)
 bool engine_advance(struct engine *engine, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
+    if (!take(engine, err))
+        return false;
     engine->actor = "haldane";
     if (rollout_ended(rollout))
         return true;
@@ -343,6 +375,8 @@ static const char *order_name(enum rollout_event order)
 bool engine_order(struct engine *engine, enum rollout_event order, const char *reason, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
+    if (!take(engine, err))
+        return false;
     engine->actor = engine->setup.actor;
     enum rollout_event event = order == EVENT_PROMOTE ? rollout_promote_event(engine->policy, rollout) : order;
     if (rollout_table[rollout->state][event].action == ACTION_REFUSE)

@@ -55,6 +55,12 @@ bool engine_advance(struct engine *engine, struct error *err);
  */
 bool engine_order(struct engine *engine, enum rollout_event order, const char *reason, struct error *err);
 
+/*
+ * Lets other processes at the rollout while this one sleeps: a person must be able to give an order at any time. The
+ * next call takes it again and reads what has changed meanwhile. Keeps a rollout that is on its way to stable.
+ */
+void engine_rest(struct engine *engine);
+
 const struct rollout *engine_rollout(const struct engine *engine);
 const struct policy *engine_policy(const struct engine *engine);
 const struct evidence *engine_evidence(const struct engine *engine);

@@ -42,6 +42,9 @@ void record_reason(struct engine *engine, const char *reason);
 /* Reads the record and folds its evidence, in place of what is in memory; nothing changes if that fails. */
 bool record_load(struct engine *engine, const char *id, struct error *err);
 
+/* The same, if another process has changed the record since it was read; else only the lease is taken over. */
+bool record_refresh(struct engine *engine, struct error *err);
+
 /* The same after a write failed with `err`: what the store has is what was. If it cannot be read either, `err` becomes
  * ERROR_IO. */
 void record_reread(struct engine *engine, struct error *err);

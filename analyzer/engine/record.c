@@ -107,6 +107,22 @@ bool record_load(struct engine *engine, const char *id, struct error *err)
     return true;
 }
 
+bool record_refresh(struct engine *engine, struct error *err)
+{
+    struct rollout *known = &engine->rollout, now = {0};
+    if (!store_load_rollout(engine->setup.store, known->id, &now, err))
+        return false;
+    if (now.state == known->state && now.step == known->step && now.weight_bp == known->weight_bp &&
+        now.step_since_ms == known->step_since_ms && now.last_look_ms == known->last_look_ms) {
+        rollout_clear(known);
+        *known = now;
+        return true;
+    }
+    bool ok = record_load(engine, now.id, err);
+    rollout_clear(&now);
+    return ok;
+}
+
 void record_reread(struct engine *engine, struct error *err)
 {
     struct error ignored;

@@ -174,20 +174,22 @@ commands=(check judge begin advance rollout status list promote hold resume abor
     haldane abort "$id" --reason over
 }
 
-@test "two at once on one rollout: one goes on, the other gets 75 with the pid" {
+@test "two at once on one rollout: while one looks, the other gets 75 with the pid" {
     local pid
     canary
     begin policy.yaml
-    start_bg first haldane advance "$id" --wait
+    send STOP prometheus
+    wait_for_due
+    start_bg first haldane advance "$id"
     pid=$(bg_pid first)
-    sleep 1
-    refused 75 "held by process $pid" advance "$id"
-    refused 75 "held by process $pid" abort "$id" --reason test
+    sleep 0.5
+    refused 75 "held by process $pid" hold "$id" --reason test
     # Who only looks is not kept out.
     haldane_says 10 status "$id"
     haldane_says 0 report "$id"
     signal_bg first KILL
     wait_bg first || true
+    send CONT prometheus
     haldane_says 10 advance "$id"
     shows 25
 }

@@ -58,6 +58,24 @@ me() {
         and ([.audit[] | select(.event == "aborted") | .actor] == [$me])' report.json
 }
 
+@test "orders from another terminal reach a rollout that runs: hold, resume, abort" {
+    rollout_in_background policy.yaml
+    haldane_says 0 hold "$id" --reason 'first a look at the logs' --format json
+    answer '.state == "held"'
+    wait_for_due
+    wait_for_due
+    haldane_says 10 status "$id" --format json
+    answer '.state == "held" and .weight == 2500'
+    haldane_says 0 resume "$id" --reason 'the logs are clean'
+    wait_for_due
+    haldane_says 0 abort "$id" --reason 'a customer called' --format json
+    answer '.state == "aborted" and .cause == "person"'
+    ends_with 20 5
+    shows 0
+    # No look was folded twice by the two.
+    [[ $(sql "SELECT count(*) - count(DISTINCT look) FROM verdicts") -eq 0 ]]
+}
+
 @test "what a state does not take is refused with 64 and changes nothing; an order needs a reason" {
     begin policy.yaml
     refused 64 '(say why|reason)' abort "$id"
