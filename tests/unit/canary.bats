@@ -63,7 +63,8 @@ wait_for() {
 
 # start_canary: in the background; its process id is in $canary_pid.
 start_canary() {
-    "$canary" --policy "$policy" --deploy 'echo deployed' --log-dir "$logs" --poll 1 \
+    # Whoever runs the tests may have them ignore signals, as nohup does.
+    env --default-signal=INT,TERM,HUP "$canary" --policy "$policy" --deploy 'echo deployed' --log-dir "$logs" --poll 1 \
         --cleanup "touch $BATS_TEST_TMPDIR/cleaned" "$@" >/dev/null 2>&1 3>&- &
     canary_pid=$!
 }
