@@ -24,13 +24,7 @@ static int run(const struct options *options)
         sleep_until(engine_next_look_ms(engine));
         ok = engine_advance(engine, &err);
     }
-    if (engine)
-        show_rollout(options, engine_rollout(engine), engine_policy(engine), engine_verdict(engine),
-                     engine_next_look_ms(engine));
-    int code = ok ? exit_of_state(engine_rollout(engine)->state) : fail(&err);
-    engine_close(engine);
-    store_close(store);
-    return code;
+    return conclude(options, engine, store, ok, &err);
 }
 
 const struct command command_advance = {

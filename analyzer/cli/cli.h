@@ -78,6 +78,10 @@ int exit_of_state(enum rollout_state state);
 /* show.c: rollouts and verdicts for people and for programs */
 void show_rollout(const struct options *options, const struct rollout *rollout, const struct policy *policy,
                   const struct verdict *verdict, int64_t next_look_ms);
+/* Shows where the rollout stands (engine NULL: nowhere), closes both, and returns the state's exit code or the error's.
+ */
+int conclude(const struct options *options, struct engine *engine, struct store *store, bool ok,
+             const struct error *err);
 void show_verdict(const struct options *options, const struct verdict *verdict);
 
 /* window.c: evidence from a file or from Prometheus, folded */

@@ -14,13 +14,8 @@ static int order(const struct options *options, enum rollout_event event)
     struct engine_setup setup = {store, user_name(), wall_clock_ms, NULL};
     struct engine *engine = engine_open(&setup, options->arguments[0], &err);
     bool ok = engine && engine_order(engine, event, options->reason, &err);
-    if (engine)
-        show_rollout(options, engine_rollout(engine), engine_policy(engine), engine_verdict(engine),
-                     engine_next_look_ms(engine));
-    int code = ok ? 0 : fail(&err);
-    engine_close(engine);
-    store_close(store);
-    return code;
+    int code = conclude(options, engine, store, ok, &err);
+    return ok ? 0 : code;
 }
 
 static int run_promote(const struct options *options)

@@ -106,12 +106,7 @@ static int run(const struct options *options)
     live_update(live, engine, NULL);
     bool ok = go_on(engine, live, &err);
     live_free(live);
-    show_rollout(options, engine_rollout(engine), engine_policy(engine), engine_verdict(engine),
-                 engine_next_look_ms(engine));
-    int code = ok ? exit_of_state(engine_rollout(engine)->state) : fail(&err);
-    engine_close(engine);
-    store_close(store);
-    return code;
+    return conclude(options, engine, store, ok, &err);
 }
 
 const struct command command_rollout = {

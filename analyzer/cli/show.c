@@ -77,6 +77,18 @@ void show_rollout(const struct options *options, const struct rollout *rollout, 
         printf("without one, back to stable at %s\n", format_time(rollout->lease_until_ms, time));
 }
 
+int conclude(const struct options *options, struct engine *engine, struct store *store, bool ok,
+             const struct error *err)
+{
+    if (engine)
+        show_rollout(options, engine_rollout(engine), engine_policy(engine), engine_verdict(engine),
+                     engine_next_look_ms(engine));
+    int code = ok ? exit_of_state(engine_rollout(engine)->state) : fail(err);
+    engine_close(engine);
+    store_close(store);
+    return code;
+}
+
 void show_verdict(const struct options *options, const struct verdict *verdict)
 {
     if (options->format == FORMAT_JSON) {
