@@ -364,7 +364,10 @@ void plot_ratio(struct plots *plots, size_t metric)
     const char *title = latency ? "How slow, relative to stable" : "How often it fails, relative to stable";
     struct history *h = history_of(plots, metric);
     if (!any_number(h->estimate, plots->count) && !any_number(h->upper, plots->count)) {
-        figure_empty(plots, title, "No comparison has been possible yet.");
+        bool compared = last->arms[TRACK_STABLE].present && last->arms[TRACK_CANARY].present;
+        figure_empty(plots, title,
+                     compared && !latency ? "No request of either side has failed: there is no ratio to draw."
+                                          : "No comparison has been possible yet.");
         free(h);
         return;
     }
