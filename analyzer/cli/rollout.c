@@ -64,7 +64,8 @@ static bool go_on(struct engine *engine, struct live *live, struct error *err)
     struct error fatal = {0};
     while (!rollout_ended(engine_rollout(engine))) {
         if (stopped && !going_back(engine)) {
-            order_abort(engine, "interrupted", err);
+            if (!order_abort(engine, "interrupted", err))
+                sleep_until(0);
             live_update(live, engine, err);
             continue;
         }

@@ -352,17 +352,12 @@ bool engine_advance(struct engine *engine, struct error *err)
     enum rollout_event event = event_of_record(engine);
     if (event != EVENT_WAITING)
         return act(engine, event, err);
-    struct error driver_error = {0};
-    bool reached = move_reconcile(engine, &driver_error);
-    if (rollout_ended(rollout))
+    /* While the split cannot be read, no look is folded: what it was meanwhile is only known afterwards. */
+    if (!move_reconcile(engine, err))
+        return rollout_ended(rollout);
+    if (rollout_ended(rollout) || rollout->state == ROLLOUT_ROLLING_BACK)
         return true;
-    if (rollout->state != ROLLOUT_ROLLING_BACK &&
-        (!take_looks(engine, err) || !act(engine, event_of_look(engine), err)))
-        return false;
-    if (reached || rollout_ended(rollout))
-        return true;
-    *err = driver_error;
-    return false;
+    return take_looks(engine, err) && act(engine, event_of_look(engine), err);
 }
 
 /* --- orders --- */
@@ -375,9 +370,14 @@ static const char *order_name(enum rollout_event order)
 bool engine_order(struct engine *engine, enum rollout_event order, const char *reason, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
-    if (!take(engine, err))
+    /* Back to stable it goes even when the record cannot be read; what this process knows must do. */
+    if (!take(engine, err) && (order != EVENT_ABORT || err->code == ERROR_BUSY))
         return false;
     engine->actor = engine->setup.actor;
+    /* A promotion is not recorded over a split that nobody has read. */
+    bool under_way = !rollout_ended(rollout) && rollout->state != ROLLOUT_ROLLING_BACK;
+    if (order == EVENT_PROMOTE && under_way && !move_reconcile(engine, err))
+        return false;
     enum rollout_event event = order == EVENT_PROMOTE ? rollout_promote_event(engine->policy, rollout) : order;
     if (rollout_table[rollout->state][event].action == ACTION_REFUSE)
         return move_carry_out(engine, event, CAUSE_PERSON, reason, err);

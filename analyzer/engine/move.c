@@ -220,6 +220,14 @@ static bool heal(struct engine *engine, uint32_t share_bp, struct error *err)
     return ok;
 }
 
+/* Whether the newest weight of the evidence is the rollout's. */
+static bool is_recorded(const struct engine *engine)
+{
+    const struct evidence *evidence = engine->evidence;
+    return evidence->weight_count > 0 &&
+           evidence->weights[evidence->weight_count - 1].weight_bp == engine->rollout.weight_bp;
+}
+
 static bool reconcile(struct engine *engine, const struct intent *intent, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
@@ -232,6 +240,9 @@ static bool reconcile(struct engine *engine, const struct intent *intent, struct
     if (intent->pending ? !finish_intent(engine, intent, got.share_bp, err)
                         : !is_share(got.share_bp, rollout->weight_bp) && !heal(engine, got.share_bp, err))
         return false;
+    /* A split that was healed, but could not be recorded so: without this the judge would go on under the wrong one. */
+    if (!rollout_ended(rollout) && rollout->weight_bp > 0 && !is_recorded(engine))
+        return settle_on(engine, rollout->weight_bp, "drift", "the record's split was found again", err);
     /* Whoever began it may not have come to its first weight. */
     return rollout_ended(rollout) || rollout->weight_bp > 0 || move_to_step(engine, rollout->step, "first step", err);
 }

@@ -430,6 +430,11 @@ static void decide_proven(const struct judge *judge, struct verdict *verdict)
 {
     int64_t min_ms = judge->step >= 0 ? judge->policy->steps[judge->step].min_ms : 0;
     char time[FORMAT_TEXT];
+    /* A canary that proved itself and then fell silent may have died. */
+    if (!judge->fresh) {
+        verdict->reason = mem_strdup("every metric is within its margin, but the last look had no data of both sides");
+        return;
+    }
     if (judge->at_ms - judge->step_since_ms < min_ms) {
         verdict->reason =
             mem_printf("every metric is within its margin; the step lasts at least %s", format_span(min_ms, time));
