@@ -390,6 +390,10 @@ static void decide_unproven(const struct judge *judge, struct verdict *verdict, 
         verdict->reason = mem_printf("nothing was proved within %s: %s: %s", time, metric->name, metric->reason);
         return;
     case UNDECIDED_PROMOTE:
+        if (!judge->fresh) {
+            verdict->reason = mem_strdup("the last look had no data of both sides; silence is not promoted");
+            return;
+        }
         verdict->decision = DECISION_PROMOTE;
         verdict_warn(verdict, "promoted without proof: the policy says `undecided: promote` after %s", time);
         verdict->reason =

@@ -847,6 +847,27 @@ static void silence_is_a_hold(void **state)
     }
 }
 
+/* Two silent looks are not yet `no_data`, but what was proven before them is no licence. */
+static void who_falls_silent_after_the_proof_is_not_promoted(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct service service = healthy;
+    service.rps = 2000;
+    open_scene(&scene, STEPS, ERRORS, &service, 1);
+    begin(&scene, 5000);
+    int count = 0;
+    while (look(&scene)->decision != DECISION_PROMOTE && count < 60)
+        count++;
+    assert_int_equal(scene.verdict->decision, DECISION_PROMOTE);
+    scene.service.instances[TRACK_CANARY] = 0;
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(look(&scene)->decision, DECISION_HOLD);
+    scene.service.instances[TRACK_CANARY] = healthy.instances[TRACK_CANARY];
+    assert_int_equal(look(&scene)->decision, DECISION_PROMOTE);
+    close_scene(&scene);
+}
+
 static void silence_may_abort(void **state)
 {
     (void)state;
@@ -1439,6 +1460,7 @@ int main(void)
         cmocka_unit_test(a_step_above_half_is_baked),
         cmocka_unit_test(a_weight_that_is_no_step_is_never_promoted),
         cmocka_unit_test(silence_is_a_hold),
+        cmocka_unit_test(who_falls_silent_after_the_proof_is_not_promoted),
         cmocka_unit_test(silence_may_abort),
         cmocka_unit_test(a_metric_may_be_decided_without),
         cmocka_unit_test(something_must_be_proven),
