@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HISTORY_LOOKS = 20, CHUNK_LOOKS = 240 };
+enum { CHUNK_LOOKS = 240 };
 
 static bool read_evidence(const struct options *options, struct window *window, struct error *err)
 {

@@ -14,8 +14,7 @@
 #include <time.h>
 
 enum {
-    HISTORY_LOOKS = 20, /* of stable before the rollout, to know its normal level from */
-    MAX_LOOKS = 500,    /* folded in one pass; the next pass takes the rest */
+    MAX_LOOKS = 500, /* folded in one pass; the next pass takes the rest */
 };
 
 static struct engine *engine_new(const struct engine_setup *setup, struct policy *policy, struct error *err)
@@ -362,11 +361,6 @@ bool engine_advance(struct engine *engine, struct error *err)
 
 /* --- orders --- */
 
-static const char *order_name(enum rollout_event order)
-{
-    return rollout_event_names[order];
-}
-
 bool engine_order(struct engine *engine, enum rollout_event order, const char *reason, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
@@ -382,7 +376,7 @@ bool engine_order(struct engine *engine, enum rollout_event order, const char *r
     if (rollout_table[rollout->state][event].action == ACTION_REFUSE)
         return move_carry_out(engine, event, CAUSE_PERSON, reason, err);
     int64_t now_ms = engine->setup.now_ms();
-    evidence_add_decision(engine->evidence, now_ms, order_name(order), engine->setup.actor, reason);
+    evidence_add_decision(engine->evidence, now_ms, rollout_event_names[order], engine->setup.actor, reason);
     const struct evidence_decision *decision = &engine->evidence->decisions[engine->evidence->decision_count - 1];
     struct error store_error;
     bool recorded = store_add_decision(engine->setup.store, rollout->id, decision, &store_error);
@@ -391,7 +385,7 @@ bool engine_order(struct engine *engine, enum rollout_event order, const char *r
         *err = store_error;
         return false;
     }
-    char *why = mem_printf("%s (%s by %s)", reason, order_name(order), engine->setup.actor);
+    char *why = mem_printf("%s (%s by %s)", reason, rollout_event_names[order], engine->setup.actor);
     bool ok = move_carry_out(engine, event, CAUSE_PERSON, why, err);
     free(why);
     return ok;

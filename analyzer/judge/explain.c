@@ -143,11 +143,6 @@ static enum metric_status status_of(const struct judge *judge, size_t m)
     return step_is_over(judge) ? METRIC_EXPIRED : METRIC_UNDECIDED;
 }
 
-static const char *format_harm(const struct effect *effect, char text[FORMAT_TEXT])
-{
-    return format_ratio(effect->estimate, text);
-}
-
 static char *margin_text(const struct metric_verdict *metric, bool abort)
 {
     char a[FORMAT_TEXT], b[FORMAT_TEXT];
@@ -173,9 +168,10 @@ static char *effect_text(const struct judge *judge, const struct metric_verdict 
                           format_count(metric->arms[TRACK_STABLE].requests, ratio));
     if (metric->type == METRIC_ERRORS)
         return mem_printf("%s canary fails %s as often as stable (%s at %s, %s canary requests)", judge->service,
-                          format_harm(effect, ratio), interval, share, count);
+                          format_ratio(effect->estimate, ratio), interval, share, count);
     return mem_printf("%s canary takes %s as long as stable (%s at %s, read at %s, %s canary requests)", judge->service,
-                      format_harm(effect, ratio), interval, share, format_latency(effect->at_edge, edge), count);
+                      format_ratio(effect->estimate, ratio), interval, share, format_latency(effect->at_edge, edge),
+                      count);
 }
 
 /* Why a metric has nothing to say yet, or NULL if it has. */
