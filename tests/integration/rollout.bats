@@ -92,8 +92,9 @@ live_is_replayed() {
     # The same window and a little more from Prometheus, without a record of looks: other bounds, the same decision.
     local begun
     begun=$(sql "SELECT min(from_ms) / 1000 FROM weights")
+    # Long enough that chance cannot leave the evidence short of its limit.
     haldane traffic set 25% "$demo"
-    sleep 6
+    sleep 20
     haldane traffic stable "$demo"
     haldane_says 20 judge "$demo" --since "$begun" --weight 25% --format json
     answer '.decision == "abort"'
