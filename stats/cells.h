@@ -21,6 +21,10 @@ enum grid {
 uint64_t cell_of(enum grid grid, uint64_t count);   /* the number of the cell that holds the count */
 uint64_t cell_first(enum grid grid, uint64_t cell); /* its lowest count */
 uint64_t cell_last(enum grid grid, uint64_t cell);  /* its highest count */
+size_t cells_alike(enum grid grid, uint64_t cell);  /* how many cells from this one on have its width */
+
+/* No spread has cells of more widths: of the counts up to 2^41, the largest that occur, one width per factor of 4. */
+enum { CELL_WIDTHS = 24 };
 
 /* A unimodal law on the integers first..last, given by the ratios of neighbouring probabilities. */
 struct law {

@@ -201,14 +201,14 @@ void confseq_difference_lr(const struct look_counts looks[], size_t n, double al
 static double log_e_flip(const struct problem *problem, bool canary_is_x, double log_rho)
 {
     struct mixture mixture;
-    mixture_init(&mixture, FLIP_BETS, RESTART_NONE, 0);
+    mixture_init(&mixture, FLIP_ELLS, RESTART_NONE, 0);
     struct flip_null null = {.form = FLIP_ABORT, .rho = exp(log_rho)};
     for (size_t i = 0; i < problem->n; i++) {
         const struct look_counts *look = &problem->looks[i];
         struct flip_counts counts = canary_is_x ? (struct flip_counts){look->k_c, look->n_c, look->k_s, look->n_s}
                                                 : (struct flip_counts){look->k_s, look->n_s, look->k_c, look->n_c};
-        double log_e[FLIP_BETS];
-        flip_log_e(&counts, &null, log_e); /* zeros outside of its domain: no evidence */
+        double log_e[FLIP_ELLS];
+        flip_log_e_ells(&counts, &null, log_e); /* zeros outside of its domain: no evidence */
         mixture_look(&mixture, log_e);
     }
     return fmax(-100, fmin(100, mixture_log_e(&mixture)));

@@ -47,14 +47,14 @@ void confseq_difference_lr(const struct look_counts looks[], size_t n, double al
 
 /*
  * Relative risk by FLIP: valid under bursts too. Lower end: the least rho that "p_C <= rho p_S" is not refuted at
- * 2/alpha; upper end: the same with the arms swapped and 1/rho; both by the mean over the six bets of the product over
+ * 2/alpha; upper end: the same with the arms swapped and 1/rho; both by the mean over the six ell of the product over
  * looks, no restarts. The estimate is the rho at which the two have equal evidence, that is, at which the looks' signs
  * balance; one burst hardly moves it, so it may differ from confseq_ratio_lr()'s. The upper end assumes arms that are
  * equally noisy (docs/statistics.md).
  *
  * Ends are sought in 0.01..100; beyond it they are 0 and INFINITY, or that limit itself if it is refuted. If no value
  * is left, which the guarantee allows with probability alpha, all three are the estimate. Some 50 evaluations of
- * flip_log_e() per look: for reports. Up to 255 events per look and arm these are the exact form (stats/cells.h).
+ * flip_log_e_ells() per look: for reports. Up to 255 events per look and arm these are the exact form (stats/cells.h).
  */
 void confseq_ratio_flip(const struct look_counts looks[], size_t n, double alpha, struct confseq *out);
 

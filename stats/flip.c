@@ -1,125 +1,176 @@
 /*
- * Three parts: the thinned law of each arm (stats/cells.h), the family of bets, and their double sum. The family enters
- * only through `struct bets`: another one needs as many functions of (o, j) that are antisymmetric about 1, rising in o
- * and falling in j.
+ * The laws of the two thinned counts come from stats/thin.h; here are the bets and their double sum.
  *
- * Cells keep the guarantee, because rounding down by one fixed function leaves e(o, j) + e(j, o) = 2 and the monotony.
- * Where a law is thinned once more, its cells stand for the end that makes e smaller: O low and J high for an abort,
- * the reverse for non-inferiority.
+ * Both families rest on four lines. Let e(o, j) = 2 / (1 + exp(-2 b)) with b = b(o, j) antisymmetric, rising in o and
+ * falling in j. Then e(o, j) + e(j, o) = 2, so a pair (O, J) whose law is symmetric has a mean of 1. Deeper inside the
+ * null hypothesis O is smaller and J larger, so the mean is at most 1. Cells round both counts down by one fixed
+ * function, which keeps the antisymmetry and the monotony.
+ *   b = ell (o - j) / sqrt(max(1, s)), s = o + j: antisymmetric. While s < 1 there is only o = j = 0. For s >= 1
+ *     db/do = ell (s - (o - j)/2) / s^1.5 = ell (o/2 + 3j/2) / s^1.5 >= 0, and db/dj = -db/do with o and j exchanged.
+ *   b = ln g * (o - j), |o - j| cut off at RATE_REACH: an odd and rising function of o - j.
+ *
+ * Speed: on a diagonal o + j = s the first kind is a geometric sequence in o - j, so that one exp serves a diagonal and
+ * not a pair; the second kind needs only the law of o - j, which the same walk adds up.
  */
 #include "stats/flip.h"
 
 #include <math.h>
 
 #include "stats/cells.h"
+#include "stats/thin.h"
 
-const double flip_ell[FLIP_BETS] = {0.1, 0.25, 0.5, 1, 2, 4};
+const double flip_ell[FLIP_ELLS] = {0.1, 0.25, 0.5, 1, 2, 4};
+
+/* ---- the default family: ell 1/4 and 3/4, g 2, 4 and 16 ---- */
+
+/* Half of e at the reach is below 1e-19 or as near to 1; a rate bet has nothing to say beyond it. */
+enum { RATE_REACH = 32, RATES = 3 };
+static const int rate_log2[RATES] = {1, 2, 4}; /* log2 g */
+
+/* Neighbouring cells of one width. `first` is the lowest count of the first of them. */
+struct run {
+    const double *mass;
+    int64_t first, width;
+    size_t count;
+};
+
+static size_t runs_of(const struct spread *spread, struct run runs[], size_t room)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < spread->count && count < room; i += runs[count - 1].count) {
+        uint64_t first = cell_first(spread->grid, spread->first + i);
+        size_t left = spread->count - i, same = cells_alike(spread->grid, spread->first + i);
+        uint64_t width = cell_last(spread->grid, spread->first + i) - first + 1;
+        runs[count++] = (struct run){spread->mass + i, (int64_t)first, (int64_t)width, left < same ? left : same};
+    }
+    return count;
+}
+
+static int64_t highest(const struct run *run)
+{
+    return run->first + (int64_t)(run->count - 1) * run->width;
+}
+
+/* What is summed over all pairs of counts, in halves of e. */
+struct sums {
+    double gentle, steep;                  /* ell 1/4, 3/4 */
+    double difference[2 * RATE_REACH + 1]; /* the law of o - j, its ends cut off */
+};
+
+static int64_t within(int64_t x, int64_t limit)
+{
+    return x < -limit ? -limit : x > limit ? limit : x;
+}
 
 /*
- * The largest exposure that is compared. Any m that does not look at the events is valid; this one bounds the time of a
- * look, and 67 million requests of each arm are more than a look needs.
+ * All pairs with the sum of cells a of O and b of J, from there on upwards in o. x = exp(-u / 2) = exp(-2 ell u) for
+ * ell 1/4, x^3 for 3/4. The start is kept where the product below is finite; so far out both bets have long been 0
+ * or 2.
  */
-static const uint64_t most_exposed = UINT64_C(1) << 26;
+static void add_diagonal(struct sums *sums, const struct run *o, const struct run *j, size_t a, size_t b)
+{
+    int64_t at_o = o->first + (int64_t)a * o->width, at_j = j->first + (int64_t)b * j->width;
+    int64_t stride = o->width > j->width ? o->width : j->width, difference = at_o - at_j;
+    size_t a_step = (size_t)(stride / o->width), b_step = (size_t)(stride / j->width);
+    double scale = 0.5 / sqrt(fmax(1, (double)(at_o + at_j)));
+    bool alone = o->count - a <= a_step || b < b_step;
+    double x = exp(fmax(-170, fmin(170, -scale * (double)difference)));
+    double ratio = alone ? 1 : exp(-2 * scale * (double)stride);
+    double gentle = 0, steep = 0;
+    for (;; a += a_step, b -= b_step, difference += 2 * stride, x *= ratio) {
+        double mass = o->mass[a] * j->mass[b], under_gentle = 1 + x, under_steep = 1 + x * x * x;
+        double share = mass / (under_gentle * under_steep);
+        gentle += share * under_steep;
+        steep += share * under_gentle;
+        sums->difference[within(difference, RATE_REACH) + RATE_REACH] += mass;
+        if (o->count - a <= a_step || b < b_step)
+            break;
+    }
+    sums->gentle += gentle;
+    sums->steep += steep;
+}
 
-struct arms {
-    struct spread o, j;
-};
+/* Every pair is on one diagonal, and every diagonal begins where there is no pair before it. */
+static void add_runs(struct sums *sums, const struct run *o, const struct run *j)
+{
+    size_t a_step = o->width < j->width ? (size_t)(j->width / o->width) : 1;
+    size_t b_step = j->width < o->width ? (size_t)(o->width / j->width) : 1;
+    for (size_t a = 0; a < o->count; a++) {
+        bool first = a < a_step || j->count < b_step;
+        for (size_t b = first ? 0 : j->count - b_step; b < j->count; b++)
+            add_diagonal(sums, o, j, a, b);
+    }
+}
 
-/* Half of e at one pair of counts is 1 / (1 + odds). */
-struct bets {
-    double odds[FLIP_BETS];
-};
+/* 2 P(o - j) / (1 + g^(-2 (o - j))), summed; powers of two are exact. */
+static double mean_of_rate(const double difference[], int first, int last, int log2_g)
+{
+    double sum = 0, odds = ldexp(1, -2 * log2_g * first), step = ldexp(1, -2 * log2_g);
+    for (int d = first; d <= last; d++, odds *= step)
+        sum += difference[d + RATE_REACH] / (1 + odds);
+    return 2 * sum;
+}
+
+static void mean_bets(const struct thinned *arms, double sign, double log_e[FLIP_BETS])
+{
+    /* e of the NI forms at (o, j) is e of the abort form at (j, o). */
+    const struct spread *up = sign > 0 ? &arms->o : &arms->j, *down = sign > 0 ? &arms->j : &arms->o;
+    struct run o[CELL_WIDTHS], j[CELL_WIDTHS];
+    size_t o_runs = runs_of(up, o, CELL_WIDTHS), j_runs = runs_of(down, j, CELL_WIDTHS);
+    const struct run *o_last = &o[o_runs - 1], *j_last = &j[j_runs - 1];
+    int first = (int)within(o->first - highest(j_last), RATE_REACH);
+    int last = (int)within(highest(o_last) - j->first, RATE_REACH);
+    struct sums sums; /* cleared only where it is used: most looks have few events */
+    sums.gentle = sums.steep = 0;
+    for (int d = first; d <= last; d++)
+        sums.difference[d + RATE_REACH] = 0;
+    for (size_t a = 0; a < o_runs; a++)
+        for (size_t b = 0; b < j_runs; b++)
+            add_runs(&sums, &o[a], &j[b]);
+    log_e[0] = log(2 * sums.gentle);
+    log_e[1] = log(2 * sums.steep);
+    for (int r = 0; r < RATES; r++)
+        log_e[2 + r] = log(mean_of_rate(sums.difference, first, last, rate_log2[r]));
+}
+
+/* ---- the first family: six ell ---- */
 
 /*
  * exp(-2 ell u) for all ell are integer powers of x = exp(-u / 10): 2, 5, 10, 20, 40, 80. `sign` is 1 or, for the NI
  * forms, -1. |u| is kept below 85, where x^80 is still far from overflow.
  */
-static struct bets bets_at(double o, double j, double sign)
+struct odds {
+    double of[FLIP_ELLS];
+};
+
+static struct odds odds_at(double o, double j, double sign)
 {
     double u = (o - j) / sqrt(fmax(1, o + j));
     double x = exp(-0.1 * sign * fmax(-85, fmin(85, u)));
     double x2 = x * x, x4 = x2 * x2, x5 = x4 * x, x10 = x5 * x5, x20 = x10 * x10, x40 = x20 * x20;
-    return (struct bets){{x2, x5, x10, x20, x40, x40 * x40}};
+    return (struct odds){{x2, x5, x10, x20, x40, x40 * x40}};
 }
 
-static void sum_bets(const struct arms *arms, double sign, double log_e[FLIP_BETS])
+static void mean_ells(const struct thinned *arms, double sign, double log_e[FLIP_ELLS])
 {
-    double sum[FLIP_BETS] = {0};
+    double sum[FLIP_ELLS] = {0};
     for (size_t a = 0; a < arms->o.count; a++) {
         double o = (double)cell_first(arms->o.grid, arms->o.first + a);
-        double row[FLIP_BETS] = {0};
+        double row[FLIP_ELLS] = {0};
         for (size_t b = 0; b < arms->j.count; b++) {
             double j = (double)cell_first(arms->j.grid, arms->j.first + b);
-            struct bets bets = bets_at(o, j, sign);
-            for (int l = 0; l < FLIP_BETS; l++)
-                row[l] += arms->j.mass[b] / (1 + bets.odds[l]);
+            struct odds odds = odds_at(o, j, sign);
+            for (int l = 0; l < FLIP_ELLS; l++)
+                row[l] += arms->j.mass[b] / (1 + odds.of[l]);
         }
-        for (int l = 0; l < FLIP_BETS; l++)
+        for (int l = 0; l < FLIP_ELLS; l++)
             sum[l] += arms->o.mass[a] * row[l];
     }
-    for (int l = 0; l < FLIP_BETS; l++)
+    for (int l = 0; l < FLIP_ELLS; l++)
         log_e[l] = log(2 * sum[l]);
 }
 
-static uint64_t least_of(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* An m-subset of the arm, each event kept with probability t. */
-static bool thinned_arm(struct spread *to, enum grid grid, uint64_t n, uint64_t k, uint64_t m, double t,
-                        enum rounding rounding)
-{
-    struct law subset = law_hypergeometric(n, k, m);
-    if (t >= 1)
-        return spread_law(to, grid, &subset);
-    struct spread before;
-    struct step thin = {.kind = STEP_THIN, .p = t};
-    return spread_law(&before, grid, &subset) && spread_step(to, &before, &thin, rounding);
-}
-
-/* FLIP_ABORT and FLIP_NI_THINNED. */
-static bool arms_by_event(struct arms *arms, enum grid grid, const struct flip_counts *counts,
-                          const struct flip_null *null)
-{
-    bool abort_form = null->form == FLIP_ABORT;
-    enum rounding o_side = abort_form ? ROUND_DOWN : ROUND_UP, j_side = abort_form ? ROUND_UP : ROUND_DOWN;
-    uint64_t m = least_of(most_exposed, least_of(counts->n_x, counts->n_y));
-    double t_x = null->rho >= 1 ? 1 / null->rho : 1, t_y = null->rho >= 1 ? 1 : null->rho;
-    if (!thinned_arm(&arms->o, grid, counts->n_x, counts->k_x, m, t_x, o_side))
-        return false;
-    if (null->delta <= 0)
-        return thinned_arm(&arms->j, grid, counts->n_y, counts->k_y, m, t_y, j_side);
-    double p_max = null->p_max > 0 ? null->p_max : 0.1;
-    double added = null->delta * t_x / (abort_form ? 1 - p_max : 1);
-    struct step add = {.kind = STEP_ADD_BINOMIAL, .p = fmin(1, added), .m = m};
-    struct spread before;
-    return thinned_arm(&before, grid, counts->n_y, counts->k_y, m, t_y, j_side) &&
-           spread_step(&arms->j, &before, &add, j_side);
-}
-
-static uint64_t floor_at_most(double x, uint64_t most)
-{
-    return x < (double)most ? (uint64_t)x : most;
-}
-
-/* FLIP_NI: exposures in the ratio 1 : rho instead of thinned events. */
-static bool arms_by_request(struct arms *arms, enum grid grid, const struct flip_counts *counts,
-                            const struct flip_null *null)
-{
-    uint64_t m_x = floor_at_most((double)counts->n_y / null->rho, least_of(most_exposed, counts->n_x));
-    m_x = m_x > 0 ? m_x : 1;
-    uint64_t m_y = floor_at_most(null->rho * (double)m_x + 1e-9, counts->n_y);
-    struct law o = law_hypergeometric(counts->n_x, counts->k_x, m_x);
-    struct law j = law_hypergeometric(counts->n_y, counts->k_y, m_y);
-    if (!spread_law(&arms->o, grid, &o))
-        return false;
-    if (null->delta <= 0)
-        return spread_law(&arms->j, grid, &j);
-    struct step add = {.kind = STEP_ADD_POISSON, .p = null->delta * (double)m_x};
-    struct spread before;
-    return spread_law(&before, grid, &j) && spread_step(&arms->j, &before, &add, ROUND_DOWN);
-}
+/* ---- */
 
 static bool in_domain(const struct flip_counts *counts, const struct flip_null *null)
 {
@@ -129,29 +180,35 @@ static bool in_domain(const struct flip_counts *counts, const struct flip_null *
            null->p_max < 1;
 }
 
-static bool log_e_on(enum grid grid, const struct flip_counts *counts, const struct flip_null *null,
-                     double log_e[FLIP_BETS])
+typedef void (*family)(const struct thinned *arms, double sign, double log_e[]);
+
+static bool log_e_of(family means, size_t bets, enum grid grid, const struct flip_counts *counts,
+                     const struct flip_null *null, double log_e[])
 {
-    for (int l = 0; l < FLIP_BETS; l++)
+    for (size_t l = 0; l < bets; l++)
         log_e[l] = 0;
     if (!in_domain(counts, null))
         return false;
     if (counts->n_x == 0 || counts->n_y == 0)
         return true;
-    struct arms arms;
-    bool by_request = null->form == FLIP_NI;
-    if (by_request ? !arms_by_request(&arms, grid, counts, null) : !arms_by_event(&arms, grid, counts, null))
+    struct thinned arms;
+    if (!thin_arms(&arms, grid, counts, null))
         return false;
-    sum_bets(&arms, null->form == FLIP_ABORT ? 1 : -1, log_e);
+    means(&arms, null->form == FLIP_ABORT ? 1 : -1, log_e);
     return true;
 }
 
 bool flip_log_e(const struct flip_counts *counts, const struct flip_null *null, double log_e[FLIP_BETS])
 {
-    return log_e_on(GRID_CELLS, counts, null, log_e);
+    return log_e_of(mean_bets, FLIP_BETS, GRID_CELLS, counts, null, log_e);
 }
 
-bool flip_log_e_exact(const struct flip_counts *counts, const struct flip_null *null, double log_e[FLIP_BETS])
+bool flip_log_e_ells(const struct flip_counts *counts, const struct flip_null *null, double log_e[FLIP_ELLS])
 {
-    return log_e_on(GRID_UNIT, counts, null, log_e);
+    return log_e_of(mean_ells, FLIP_ELLS, GRID_CELLS, counts, null, log_e);
+}
+
+bool flip_log_e_exact(const struct flip_counts *counts, const struct flip_null *null, double log_e[FLIP_ELLS])
+{
+    return log_e_of(mean_ells, FLIP_ELLS, GRID_UNIT, counts, null, log_e);
 }

@@ -5,6 +5,7 @@
 
 const double lr_ratios[LR_BETS] = {1.1, 1.2, 1.35, 1.5, 1.75, 2, 2.5, 3, 4, 6, 10, 20, 50};
 const double lr_ni_bets[LR_NI_BETS] = {0.02, 0.1, 0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
+const double slo_bets[SLO_BETS] = {1.5, 2, 3, 5, 10, 20};
 
 static bool in_domain(uint64_t k_c, uint64_t n_c, uint64_t k_s, uint64_t n_s, double rho, double delta)
 {

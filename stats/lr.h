@@ -20,9 +20,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { LR_BETS = 13, LR_NI_BETS = 9 };
+enum { LR_BETS = 13, LR_NI_BETS = 9, SLO_BETS = 6 };
 extern const double lr_ratios[LR_BETS];     /* the alternatives g, relative to rho: 1.1 to 50 */
 extern const double lr_ni_bets[LR_NI_BETS]; /* the bets A of the non-inferiority form: 0.02 to 0.9 */
+extern const double slo_bets[SLO_BETS];     /* the bets A against a service level: 1.5 2 3 5 10 20 */
 
 /*
  * ln e of H0: p_C <= rho p_S + delta against p_C = g rho p_S, g > 1.
@@ -43,6 +44,8 @@ double lr_ni_log_e(uint64_t k_c, uint64_t n_c, uint64_t k_s, uint64_t n_s, doubl
 /*
  * ln e of the absolute H0: p <= s, a service level, with the bet A > 1.
  *   ln e = k ln A - n s (A - 1)
+ * The best bet against a true risk p is A = p / s; guardrails mix all of slo_bets (stats/mixture.h). There need be no
+ * stable arm; requests fail independently.
  * Domain: 0 <= s <= 1, A > 1.
  */
 double slo_log_e(uint64_t k, uint64_t n, double s, double a);

@@ -26,8 +26,8 @@ static double invested_at(const struct mixture *mixture, uint64_t t)
         return (t == 1 ? 0.5 : 0) + (t <= mixture->planned ? 1 / (2 * T) : 0);
     case RESTART_TAIL:
         if (t == 1)
-            return 0.5;
-        return t <= mixture->planned ? 1 / (4 * (T - 1)) : T / (4 * look * (look - 1));
+            return 0.6;
+        return t <= mixture->planned ? 0.25 / (T - 1) : 0.15 * T / (look * (look - 1));
     }
     return 0;
 }

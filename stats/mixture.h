@@ -16,11 +16,11 @@
 
 #include <stdint.h>
 
-enum { MIXTURE_BETS = 16 };
+enum { MIXTURE_BETS = 40 }; /* room for the largest family of bets (SHARE_BETS of stats/share.h) */
 
 enum restart {
     RESTART_NONE,    /* q_1 = 1: all capital at look 1: the fresh per-step proofs */
-    RESTART_TAIL,    /* q_1 = 1/2, q_t = 1/(4(T-1)) up to T, then T/(4t(t-1)): never blind, sums to 1. The judge's */
+    RESTART_TAIL,    /* q_1 = .6, q_t = .25/(T-1) up to T, then .15 T/(t(t-1)): never blind, sums to 1. The judge's */
     RESTART_PLANNED, /* q_1 = 1/2 + 1/(2T), q_t = 1/(2T) up to T, then 0: the reference vectors' */
 };
 

@@ -196,13 +196,13 @@ static void lr_ni_bets_of(const struct look_counts *look, double rho, double del
         log_e[j] = lr_ni_log_e(look->k_c, look->n_c, look->k_s, look->n_s, rho, delta, lr_ni_bets[j]);
 }
 
-static void flip_bets(const struct look_counts *look, double rho, double delta, double log_e[])
+static void flip_ells(const struct look_counts *look, double rho, double delta, double log_e[])
 {
     struct flip_counts counts = {look->k_c, look->n_c, look->k_s, look->n_s};
     assert_true(flip_log_e_exact(&counts, &(struct flip_null){FLIP_ABORT, rho, delta, 0}, log_e));
 }
 
-static void flip_ni_bets(const struct look_counts *look, double rho, double delta, double log_e[])
+static void flip_ni_ells(const struct look_counts *look, double rho, double delta, double log_e[])
 {
     struct flip_counts counts = {look->k_c, look->n_c, look->k_s, look->n_s};
     assert_true(flip_log_e_exact(&counts, &(struct flip_null){FLIP_NI, rho, delta, 0}, log_e));
@@ -254,13 +254,13 @@ static void test_lr_ni_path(void **state)
 static void test_flip_mixture_path(void **state)
 {
     (void)state;
-    check_paths("flip_mixture_path", flip_bets, FLIP_BETS, RESTART_PLANNED);
+    check_paths("flip_mixture_path", flip_ells, FLIP_ELLS, RESTART_PLANNED);
 }
 
 static void test_flip_ni_path(void **state)
 {
     (void)state;
-    check_paths("flip_ni_path", flip_ni_bets, FLIP_BETS, RESTART_NONE);
+    check_paths("flip_ni_path", flip_ni_ells, FLIP_ELLS, RESTART_NONE);
 }
 
 static void test_flip_loge(void **state)
@@ -274,10 +274,10 @@ static void test_flip_loge(void **state)
         struct flip_null null = {.form = cJSON_IsTrue(field(c, "ni")) ? FLIP_NI : FLIP_ABORT,
                                  .rho = number(c, "rho"),
                                  .delta = number(c, "delta")};
-        double log_e[FLIP_BETS];
+        double log_e[FLIP_ELLS];
         assert_true(flip_log_e_exact(&counts, &null, log_e));
-        assert_int_equal(cJSON_GetArraySize(list(c, "loge")), FLIP_BETS);
-        for (int l = 0; l < FLIP_BETS; l++) {
+        assert_int_equal(cJSON_GetArraySize(list(c, "loge")), FLIP_ELLS);
+        for (int l = 0; l < FLIP_ELLS; l++) {
             assert_true(number_of(cJSON_GetArrayItem(list(c, "ell"), l)) == flip_ell[l]);
             assert_close(log_e[l], number_of(cJSON_GetArrayItem(list(c, "loge"), l)), usual, "flip_loge", at);
         }
