@@ -145,8 +145,27 @@ static void free_traffic(struct policy_traffic *traffic)
     }
 }
 
+static void free_kayenta(struct policy_kayenta *kayenta)
+{
+    for (size_t i = 0; i < kayenta->group_count; i++)
+        free(kayenta->groups[i].name);
+    free(kayenta->groups);
+}
+
+static void free_guardrail(struct policy_guardrail *guardrail)
+{
+    free(guardrail->name);
+    free(guardrail->failed);
+    free(guardrail->total);
+    free(guardrail->query);
+}
+
 static void free_metric(struct policy_metric *metric)
 {
+    for (size_t i = 0; i < metric->kayenta.group_count; i++)
+        free(metric->kayenta.groups[i]);
+    free(metric->kayenta.groups);
+    free(metric->query);
     free(metric->name);
     free(metric->total);
     free(metric->failed);
@@ -166,6 +185,10 @@ void policy_free(struct policy *policy)
     for (size_t i = 0; i < policy->metric_count; i++)
         free_metric(&policy->metrics[i]);
     free(policy->metrics);
+    for (size_t i = 0; i < policy->guardrail_count; i++)
+        free_guardrail(&policy->guardrails[i]);
+    free(policy->guardrails);
+    free_kayenta(&policy->kayenta);
     free(policy->source);
     for (size_t i = 0; i < policy->setting_count; i++) {
         free(policy->settings[i].name);

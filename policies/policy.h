@@ -53,7 +53,25 @@ enum undecided { UNDECIDED_HOLD, UNDECIDED_PROMOTE, UNDECIDED_ABORT };
 enum exposure { EXPOSURE_SCALED, EXPOSURE_FIXED };
 enum no_data { NO_DATA_HOLD, NO_DATA_ABORT, NO_DATA_IGNORE };
 
-enum metric_type { METRIC_ERRORS, METRIC_LATENCY };
+/* What may be swapped between the arms when nothing is wrong: which e-values decide. docs/statistics.md. */
+enum exchangeable { EXCHANGEABLE_LOOKS, EXCHANGEABLE_PODS, EXCHANGEABLE_REQUESTS };
+
+enum metric_type { METRIC_ERRORS, METRIC_LATENCY, METRIC_GAUGE };
+
+enum direction { DIRECTION_INCREASE, DIRECTION_DECREASE, DIRECTION_EITHER }; /* which way is harm */
+enum gauge_method { GAUGE_PAIRED, GAUGE_MANN_WHITNEY, GAUGE_KAYENTA };
+
+/* Kayenta's settings of one metric, by its own names. */
+struct policy_kayenta_metric {
+    bool nan_replace;     /* nanStrategy: replace (by 0) instead of remove */
+    bool must_have_data;  /* mustHaveData */
+    bool remove_outliers; /* outliers: remove instead of keep */
+    double outlier_factor;
+    bool cles; /* measure: cles instead of meanRatio */
+    double allowed_increase, allowed_decrease, critical_increase, critical_decrease;
+    char **groups; /* at least one */
+    size_t group_count;
+};
 
 enum { POLICY_QUANTILES = 8 }; /* at most so many per latency metric */
 
@@ -61,7 +79,9 @@ struct policy_metric {
     char *name;
     enum metric_type type;
     bool critical;
-    double budget; /* w_m, this metric's share of false_abort; 0 unless critical; sums to 1 over the critical ones */
+    /* w_m, this metric's share of false_abort: 0 unless it is critical, and with GAUGE_KAYENTA, which bets nothing.
+     * Sums to 1 over the critical metrics that bet, if there are any. */
+    double budget;
     enum no_data on_no_data;
 
     /* METRIC_ERRORS: two selectors of counters; harm is canary > ratio * stable + absolute. */
@@ -74,6 +94,42 @@ struct policy_metric {
     double quantiles[POLICY_QUANTILES];
     size_t quantile_count;
     double abort_slower, promote_slower;
+
+    /* METRIC_GAUGE: any PromQL; harm is canary > abort_ratio * stable + abort_absolute (in the query's unit). */
+    char *query;
+    enum direction direction;
+    enum gauge_method method;
+    struct policy_kayenta_metric kayenta; /* GAUGE_KAYENTA */
+};
+
+/* The whole of Kayenta's score; of use with GAUGE_KAYENTA only. */
+struct policy_kayenta_group {
+    char *name;
+    double weight; /* 0..100 */
+};
+struct policy_kayenta {
+    struct policy_kayenta_group *groups;
+    size_t group_count;
+    double pass, marginal; /* scores 0..100; marginal <= pass */
+};
+
+/* The canary fails by so much in so many windows in a row: aborted without statistics. */
+struct policy_crash {
+    double rate;       /* of the canary's requests, 0..1 */
+    uint32_t times;    /* windows in a row; 0 turns it off */
+    uint64_t requests; /* a window is as many looks as it takes to see so many canary requests */
+};
+
+enum guardrail_kind { GUARDRAIL_RATE, GUARDRAIL_VALUE, GUARDRAIL_CRASH }; /* the last one is `crash`, never listed */
+
+/* An absolute limit of the canary, also when it has all the traffic. */
+struct policy_guardrail {
+    char *name; /* of no metric and no other guardrail */
+    enum guardrail_kind kind;
+    char *failed, *total; /* GUARDRAIL_RATE: counters; anytime-valid, false alarm 1 % */
+    char *query;          /* GUARDRAIL_VALUE: any PromQL that gives one number */
+    double above;         /* a rate 0..1, or a number in the query's unit */
+    int64_t for_ms;       /* GUARDRAIL_VALUE: above it for so long */
 };
 
 struct policy_setting {
@@ -89,11 +145,16 @@ struct policy {
     struct policy_step *steps; /* weights rise strictly; the last is 10000 bp or less */
     size_t step_count;
     double false_abort, false_promote;
+    enum exchangeable exchangeable;
     enum exposure exposure;
     enum undecided undecided;
     int64_t deadline_ms;
     struct policy_metric *metrics; /* at least one */
     size_t metric_count;
+    struct policy_crash crash;
+    struct policy_guardrail *guardrails;
+    size_t guardrail_count;
+    struct policy_kayenta kayenta;
 
     char *source;                    /* the text it was read from, byte for byte */
     struct policy_setting *settings; /* the settings that the text uses, sorted by name */

@@ -72,17 +72,18 @@ static void read_risks(struct section *top, struct policy *policy)
     static const struct words exposures = {.built = {[EXPOSURE_SCALED] = "scaled", [EXPOSURE_FIXED] = "fixed"}};
     static const struct words ends = {
         .built = {[UNDECIDED_HOLD] = "hold", [UNDECIDED_PROMOTE] = "promote", [UNDECIDED_ABORT] = "abort"}};
-    static const struct words swaps = {.built = {"looks"}, .later = {"pods", "requests"}};
+    static const struct words swaps = {
+        .built = {[EXCHANGEABLE_LOOKS] = "looks", [EXCHANGEABLE_PODS] = "pods", [EXCHANGEABLE_REQUESTS] = "requests"}};
     policy->false_abort = section_fraction(top, "false_abort", 0.05, &risk);
     policy->false_promote = section_fraction(top, "false_promote", 0.05, &risk);
     policy->exposure = (enum exposure)section_choice(top, "exposure", NULL, &exposures, EXPOSURE_SCALED);
     policy->undecided = (enum undecided)section_choice(top, "undecided", NULL, &ends, UNDECIDED_HOLD);
-    section_choice(top, "exchangeable", NULL, &swaps, 0);
+    policy->exchangeable = (enum exchangeable)section_choice(top, "exchangeable", NULL, &swaps, EXCHANGEABLE_LOOKS);
 }
 
 static void refuse_unbuilt(struct section *top)
 {
-    static const char *const keys[] = {"alerts", "guardrails", "crash", "notify", "retention", "kayenta"};
+    static const char *const keys[] = {"alerts", "notify", "retention"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         section_not_built(top, keys[i]);
 }
@@ -136,6 +137,9 @@ void read_policy(struct reader *reader, const struct tree_node *root, struct pol
     read_steps(&top, policy);
     read_risks(&top, policy);
     read_metrics(&top, policy);
+    read_crash(&top, policy);
+    read_guardrails(&top, policy);
+    read_kayenta(&top, policy);
     refuse_unbuilt(&top);
     check_lease(&top, policy, lease_at);
     check_deadline(&top, policy);

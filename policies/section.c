@@ -302,14 +302,19 @@ static bool inside(double value, const struct range *range)
 static double check_range(struct reader *reader, const struct tree_node *node, const char *what, double value,
                           const struct range *range, bool percent)
 {
-    if (isnan(value) || inside(value, range))
+    bool whole_number = !range->integer || value == floor(value);
+    if (isnan(value) || (inside(value, range) && whole_number))
         return value;
     double scale = percent ? 100 : 1;
     const char *sign = percent ? "%" : "";
-    problem_add(reader->problems, node->mark, "`%s` is %g%s; it must be %s %g%s and %s %g%s%s%s", what, value * scale,
-                sign, range->above ? "above" : "at least", range->least * scale, sign,
-                range->below ? "below" : "at most", range->most * scale, sign, range->why ? ": " : "",
-                range->why ? range->why : "");
+    struct strbuf must = {0};
+    strbuf_printf(&must, "%s%s %g%s", whole_number ? "" : "a whole number, ", range->above ? "above" : "at least",
+                  range->least * scale, sign);
+    if (range->most < HUGE_VAL)
+        strbuf_printf(&must, " and %s %g%s", range->below ? "below" : "at most", range->most * scale, sign);
+    problem_add(reader->problems, node->mark, "`%s` is %g%s; it must be %s%s%s", what, value * scale, sign, must.text,
+                range->why ? ": " : "", range->why ? range->why : "");
+    strbuf_free(&must);
     return NAN;
 }
 

@@ -78,10 +78,11 @@ struct words {
 int section_choice(struct section *s, const char *key, const char *needed, const struct words *words, int otherwise);
 
 struct range {
-    double least, most;
-    bool above, below; /* the end itself is outside */
-    bool whole;        /* a share of a whole: 1 may stand for 100 % */
-    const char *why;   /* may be NULL */
+    double least, most; /* `most` may be HUGE_VAL */
+    bool above, below;  /* the end itself is outside */
+    bool whole;         /* a share of a whole: 1 may stand for 100 % */
+    bool integer;       /* no fractions */
+    const char *why;    /* may be NULL */
 };
 
 double section_fraction(struct section *s, const char *key, double otherwise, const struct range *range);

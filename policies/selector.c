@@ -1,7 +1,7 @@
 /*
  * A reader of PromQL's vector selectors that builds nothing: it only has to find the mistakes that would let both
  * tracks be asked the same, or a query fail in the middle of the night. Numbers of bytes are of no interest, so it
- * walks a pointer.
+ * walks a pointer. Of a whole query it reads the selectors in the same way, and steps over what is between them.
  */
 #include "policies/selector.h"
 
@@ -16,10 +16,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What is read, and so which words may stand for matchers in it. */
+enum scan_kind {
+    SCAN_MATCHERS, /* none */
+    SCAN_SELECTOR, /* $track */
+    SCAN_CANARY,   /* $track, $canary: a selector that only the canary is asked */
+    SCAN_QUERY,    /* $track, $stable, $canary */
+};
+
 struct scan {
     const char *at;
-    bool in_selector; /* $track may stand here */
-    bool track;       /* it did */
+    enum scan_kind kind;
+    bool track; /* a word that tells the tracks apart was there */
     char *problem;
 };
 
@@ -43,21 +51,50 @@ static size_t word_length(const char *text)
     return length;
 }
 
+static bool is_track_word(const char *word)
+{
+    return strcmp(word, "$track") == 0 || strcmp(word, "$stable") == 0 || strcmp(word, "$canary") == 0;
+}
+
+/* What is wrong with `word`, which stands where a matcher can; NULL: nothing. */
+static char *word_problem(enum scan_kind kind, const char *word)
+{
+    static const char *const offered[] = {
+        [SCAN_SELECTOR] = "the only word here is $track",
+        [SCAN_CANARY] = "the words here are $canary and $track",
+        [SCAN_QUERY] = "the words here are $track, $stable and $canary",
+    };
+    if (kind == SCAN_MATCHERS)
+        return mem_printf("holds `%s`; it is what $track becomes, so it cannot hold one itself", shown(word).text);
+    if (!is_track_word(word))
+        return mem_printf("holds `%s`, which is not known; %s", shown(word).text, offered[kind]);
+    if (kind == SCAN_SELECTOR && strcmp(word, "$track") != 0)
+        return mem_printf("holds `%s`, so that both tracks would be asked the same; write $track", word);
+    if (kind == SCAN_CANARY && strcmp(word, "$stable") == 0)
+        return mem_strdup("holds `$stable`, but a guardrail is a limit of the canary; write $canary");
+    return NULL;
+}
+
 static bool scan_variable(struct scan *scan)
 {
     size_t length = word_length(scan->at + 1);
     char *word = mem_strndup(scan->at, length + 1);
-    bool ok = scan->in_selector && strcmp(word, "$track") == 0;
-    if (ok)
-        scan->track = true;
-    else if (!scan->in_selector)
-        fail(scan, mem_printf("holds `%s`; it is what $track becomes, so it cannot hold one itself", shown(word).text));
-    else if (strcmp(word, "$stable") == 0 || strcmp(word, "$canary") == 0)
-        fail(scan, mem_printf("holds `%s`, so that both tracks would be asked the same; write $track", word));
-    else
-        fail(scan, mem_printf("holds `%s`, which is not known; the only word here is $track", shown(word).text));
+    char *problem = word_problem(scan->kind, word);
+    scan->track |= !problem && (scan->kind == SCAN_CANARY || strcmp(word, "$track") == 0);
     free(word);
     scan->at += length + 1;
+    return problem ? fail(scan, problem) : true;
+}
+
+/* `$NAME` in quotes at `at`. A query may hold other names than ours there: label_replace() knows `$name`. */
+static bool check_quoted_word(struct scan *scan)
+{
+    char *word = mem_strndup(scan->at, word_length(scan->at + 1) + 1);
+    bool ok = scan->kind == SCAN_QUERY && !is_track_word(word);
+    if (!ok)
+        fail(scan, mem_printf("holds `%s` inside quotes; $track stands for whole matchers: write {job=\"shop\",$track}",
+                              shown(word).text));
+    free(word);
     return ok;
 }
 
@@ -66,14 +103,8 @@ static bool scan_string(struct scan *scan)
 {
     char quote = *scan->at++;
     for (; *scan->at && *scan->at != quote; scan->at++) {
-        if (*scan->at == '$' && word_length(scan->at + 1) > 0) {
-            char *word = mem_strndup(scan->at, word_length(scan->at + 1) + 1);
-            fail(scan,
-                 mem_printf("holds `%s` inside quotes; $track stands for whole matchers: write {job=\"shop\",$track}",
-                            shown(word).text));
-            free(word);
+        if (*scan->at == '$' && word_length(scan->at + 1) > 0 && !check_quoted_word(scan))
             return false;
-        }
         if (*scan->at == '\\' && quote != '`' && scan->at[1])
             scan->at++;
     }
@@ -102,7 +133,7 @@ static bool scan_matcher(struct scan *scan)
     }
     scan->at += length;
     skip_blanks(scan);
-    if (quoted && scan->in_selector && (*scan->at == ',' || *scan->at == '}'))
+    if (quoted && scan->kind != SCAN_MATCHERS && (*scan->at == ',' || *scan->at == '}'))
         return true;
     static const char *const operators[] = {"=~", "!~", "!=", "="};
     size_t o = 0;
@@ -136,43 +167,150 @@ static bool scan_matchers(struct scan *scan, char end)
     }
 }
 
+/* $track, or what stands for it, is missing. */
+static bool fail_without_track(struct scan *scan, bool has_braces)
+{
+    const char *word = scan->kind == SCAN_CANARY ? "$canary" : "$track";
+    const char *why =
+        scan->kind == SCAN_CANARY ? "stable would be counted as well" : "both tracks would be asked the same";
+    if (has_braces)
+        return fail(scan, mem_printf("lacks %s, so that %s; write it beside the other matchers: {job=\"shop\",%s}",
+                                     word, why, word));
+    return fail(scan, mem_printf("lacks %s, so that %s; write NAME{%s}", word, why, word));
+}
+
+static bool fail_not_plain(struct scan *scan)
+{
+    return fail(scan, mem_printf("is no plain selector; write NAME{LABELS,%s}: haldane takes raw samples and needs no "
+                                 "rate(), no sum() and no [5m]",
+                                 scan->kind == SCAN_CANARY ? "$canary" : "$track"));
+}
+
 static bool scan_selector(struct scan *scan)
 {
-    static const char plain[] =
-        "is no plain selector; write NAME{LABELS,$track}: haldane takes raw samples and needs no "
-        "rate(), no sum() and no [5m]";
     skip_blanks(scan);
     if (isalpha((unsigned char)*scan->at) || *scan->at == '_' || *scan->at == ':')
         while (isalnum((unsigned char)*scan->at) || *scan->at == '_' || *scan->at == ':')
             scan->at++;
     skip_blanks(scan);
     if (*scan->at == '\0')
-        return fail(scan, mem_strdup("lacks $track, so that both tracks would be asked the same; write NAME{$track}"));
+        return fail_without_track(scan, false);
     if (*scan->at != '{')
-        return fail(scan, mem_strdup(plain));
+        return fail_not_plain(scan);
     scan->at++;
     if (!scan_matchers(scan, '}'))
         return false;
     scan->at++;
     skip_blanks(scan);
     if (*scan->at)
-        return fail(scan, mem_strdup(plain));
-    if (!scan->track)
-        return fail(scan, mem_strdup("lacks $track, so that both tracks would be asked the same; write it beside the "
-                                     "other matchers: {job=\"shop\",$track}"));
+        return fail_not_plain(scan);
+    return scan->track ? true : fail_without_track(scan, true);
+}
+
+/* The brackets of a query that are open, innermost last. */
+struct nesting {
+    char closing[64];
+    size_t depth;
+};
+
+static bool scan_bracket(struct scan *scan, struct nesting *open)
+{
+    char c = *scan->at++;
+    if (c == '(' || c == '[') {
+        if (open->depth == sizeof open->closing)
+            return fail(scan, mem_printf("has more than %zu brackets in each other; write it simpler", open->depth));
+        open->closing[open->depth++] = c == '(' ? ')' : ']';
+        return true;
+    }
+    if (open->depth == 0)
+        return fail(scan, mem_printf("has a %c that nothing opens; take it out", c));
+    char expected = open->closing[--open->depth];
+    return c == expected ? true : fail(scan, mem_printf("has a %c where a %c must stand", c, expected));
+}
+
+static bool fail_outside_braces(struct scan *scan)
+{
+    char *word = mem_strndup(scan->at, word_length(scan->at + 1) + 1);
+    fail(scan,
+         mem_printf("holds `%s` outside of braces; it stands for matchers: write NAME{$track}", shown(word).text));
+    free(word);
+    return false;
+}
+
+/* One piece of a query: a string, the matchers of a selector, a comment, a bracket, or a character between. */
+static bool scan_piece(struct scan *scan, struct nesting *open)
+{
+    char c = *scan->at;
+    if (is_quote(c))
+        return scan_string(scan);
+    if (c == '$')
+        return fail_outside_braces(scan);
+    if (c == '#') {
+        scan->at += strcspn(scan->at, "\n");
+        return true;
+    }
+    if (c && strchr("()[]", c))
+        return scan_bracket(scan, open);
+    scan->at++;
+    if (c != '{')
+        return true;
+    if (!scan_matchers(scan, '}'))
+        return false;
+    scan->at++;
+    return true;
+}
+
+static bool scan_query(struct scan *scan)
+{
+    struct nesting open = {.depth = 0};
+    char last = '\0';
+    for (skip_blanks(scan); *scan->at; skip_blanks(scan)) {
+        last = *scan->at == '#' ? last : *scan->at;
+        if (!scan_piece(scan, &open))
+            return false;
+    }
+    if (!last)
+        return fail(scan, mem_strdup("is empty; write what Prometheus is to be asked"));
+    if (open.depth > 0)
+        return fail(scan, mem_printf("lacks a %c at its end; close what is open", open.closing[open.depth - 1]));
+    if (last == ']')
+        return fail(scan, mem_strdup("ends with a range, which is no number; put a function around it, like "
+                                     "max_over_time(NAME{$track}[5m])"));
     return true;
 }
 
 char *selector_problem(const char *text)
 {
-    struct scan scan = {.at = text, .in_selector = true};
+    struct scan scan = {.at = text, .kind = SCAN_SELECTOR};
     scan_selector(&scan);
+    return scan.problem;
+}
+
+char *canary_selector_problem(const char *text)
+{
+    struct scan scan = {.at = text, .kind = SCAN_CANARY};
+    scan_selector(&scan);
+    return scan.problem;
+}
+
+char *query_problem(const char *text)
+{
+    struct scan scan = {.at = text, .kind = SCAN_QUERY};
+    if (scan_query(&scan) && !scan.track)
+        fail_without_track(&scan, strchr(text, '{') != NULL);
+    return scan.problem;
+}
+
+char *canary_query_problem(const char *text)
+{
+    struct scan scan = {.at = text, .kind = SCAN_QUERY};
+    scan_query(&scan);
     return scan.problem;
 }
 
 char *matchers_problem(const char *text)
 {
-    struct scan scan = {.at = text};
+    struct scan scan = {.at = text, .kind = SCAN_MATCHERS};
     skip_blanks(&scan);
     if (!*scan.at)
         return mem_strdup("is empty; write what tells this track from the other, like track=\"stable\"");

@@ -1,11 +1,10 @@
 /* The edit distance with swaps of neighbours (optimal string alignment), three rows at a time. */
 #include "policies/suggest.h"
 
-#include <assert.h>
 #include <ctype.h>
 #include <string.h>
 
-enum { LONGEST = 40 }; /* no key is longer; a longer word is not a slip of the keyboard */
+enum { LONGEST = 63 }; /* no key or name is longer; a longer word is not a slip of the keyboard */
 
 static char folded(char c)
 {
@@ -48,7 +47,8 @@ const char *suggest(const char *word, const char *const *known, size_t count)
     size_t nearest_distance = length < 6 ? 1 : length / 3;
     for (size_t i = 0; i < count; i++) {
         size_t known_length = strlen(known[i]);
-        assert(known_length <= LONGEST);
+        if (known_length > LONGEST)
+            continue;
         size_t d = distance(word, length, known[i], known_length);
         if (d < nearest_distance || (d == nearest_distance && !nearest)) {
             nearest = known[i];

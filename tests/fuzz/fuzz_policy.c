@@ -24,24 +24,98 @@ static void check_steps(const struct policy *policy)
     }
 }
 
+static void check_asks(const struct policy *policy, const char *text, enum track track)
+{
+    char *expanded = policy_expand(policy, text, track);
+    assert(strstr(expanded, policy->matchers[track]));
+    free(expanded);
+}
+
+static void check_kayenta_metric(const struct policy_kayenta_metric *k)
+{
+    assert(k->outlier_factor > 0 && k->group_count > 0);
+    for (size_t i = 0; i < k->group_count; i++)
+        assert(*k->groups[i]);
+    if (k->cles)
+        assert(k->allowed_increase >= 0 && k->allowed_increase <= 1 && k->critical_decrease >= 0);
+    else
+        assert(k->allowed_increase >= 1 && k->critical_increase >= 1 && k->allowed_decrease > 0);
+    assert(k->allowed_decrease <= 1 && k->critical_decrease <= 1);
+}
+
+static void check_gauge(const struct policy *policy, const struct policy_metric *metric)
+{
+    check_asks(policy, metric->query, TRACK_STABLE);
+    check_asks(policy, metric->query, TRACK_CANARY);
+    if (metric->method == GAUGE_KAYENTA)
+        check_kayenta_metric(&metric->kayenta);
+    else
+        assert(metric->abort_ratio >= 1 && metric->abort_absolute >= 0 && !metric->kayenta.groups);
+}
+
+static void check_metric(const struct policy *policy, const struct policy_metric *metric)
+{
+    switch (metric->type) {
+    case METRIC_ERRORS:
+        check_asks(policy, metric->total, TRACK_CANARY);
+        assert(metric->failed && metric->abort_ratio >= 1 && metric->promote_ratio >= metric->abort_ratio);
+        assert(policy->exchangeable != EXCHANGEABLE_PODS || metric->abort_absolute == 0);
+        break;
+    case METRIC_LATENCY:
+        assert(metric->histogram && metric->quantile_count > 0 && metric->promote_slower > metric->abort_slower);
+        break;
+    case METRIC_GAUGE:
+        check_gauge(policy, metric);
+        break;
+    }
+}
+
+/* Each metric that bets has a share of the risk, all of it is given away, and something can let a step be left. */
 static void check_metrics(const struct policy *policy)
 {
     double budgets = 0;
+    size_t betting = 0, proving = 0;
     assert(policy->metric_count > 0);
     for (size_t i = 0; i < policy->metric_count; i++) {
         const struct policy_metric *metric = &policy->metrics[i];
-        assert(metric->critical ? metric->budget > 0 : metric->budget == 0);
+        bool scored = metric->type == METRIC_GAUGE && metric->method == GAUGE_KAYENTA;
+        bool bets = metric->critical && !scored;
+        assert(bets ? metric->budget > 0 : metric->budget == 0);
         budgets += metric->budget;
-        if (metric->type == METRIC_ERRORS) {
-            char *selector = policy_expand(policy, metric->total, TRACK_CANARY);
-            assert(strstr(selector, policy->matchers[TRACK_CANARY]));
-            free(selector);
-            assert(metric->failed && metric->abort_ratio >= 1 && metric->promote_ratio >= metric->abort_ratio);
-        } else {
-            assert(metric->histogram && metric->quantile_count > 0 && metric->promote_slower > metric->abort_slower);
-        }
+        betting += bets;
+        proving += scored || (bets && metric->type != METRIC_GAUGE);
+        check_metric(policy, metric);
     }
-    assert(fabs(budgets - 1) < 1e-6);
+    assert(proving > 0);
+    assert(betting == 0 || fabs(budgets - 1) < 1e-6);
+}
+
+static void check_kayenta(const struct policy_kayenta *k)
+{
+    double sum = 0;
+    assert(k->marginal >= 0 && k->marginal <= k->pass && k->pass <= 100);
+    for (size_t i = 0; i < k->group_count; i++) {
+        assert(*k->groups[i].name && k->groups[i].weight >= 0);
+        sum += k->groups[i].weight;
+    }
+    assert(sum < 100 + 1e-6);
+}
+
+static void check_guardrails(const struct policy *policy)
+{
+    const struct policy_crash *crash = &policy->crash;
+    assert(crash->rate > 0 && crash->rate <= 1 && crash->requests > 0);
+    for (size_t i = 0; i < policy->guardrail_count; i++) {
+        const struct policy_guardrail *g = &policy->guardrails[i];
+        assert(strcmp(g->name, "crash") != 0);
+        for (size_t m = 0; m < policy->metric_count; m++)
+            assert(strcmp(g->name, policy->metrics[m].name) != 0);
+        assert(g->kind == GUARDRAIL_VALUE || (g->above > 0 && g->above < 1));
+        if (g->kind == GUARDRAIL_RATE)
+            check_asks(policy, g->failed, TRACK_CANARY);
+        else
+            assert(g->kind == GUARDRAIL_VALUE && *g->query && isfinite(g->above) && g->for_ms >= 0);
+    }
 }
 
 static void check_policy(const struct policy *policy)
@@ -52,6 +126,8 @@ static void check_policy(const struct policy *policy)
     assert(policy->false_abort > 0 && policy->false_abort < 1 && strlen(policy->sha256) == 64);
     check_steps(policy);
     check_metrics(policy);
+    check_kayenta(&policy->kayenta);
+    check_guardrails(policy);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

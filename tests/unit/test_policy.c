@@ -164,7 +164,7 @@ static void every_case_gives_its_exact_problems(void **state)
     closedir(dir);
     free(folder);
     assert_int_equal(failed, 0);
-    assert_true(cases >= 150);
+    assert_true(cases >= 200);
 }
 
 /* --- what a good policy means ------------------------------------------------------------------------------------ */
@@ -208,6 +208,10 @@ static void defaults_are_those_of_the_reference(void **state)
     assert_true(m->promote_ratio == 1.5 && m->promote_absolute == 0.001);
     assert_int_equal(p->setting_count, 0);
     assert_string_equal(p->source, minimal);
+    assert_int_equal(p->exchangeable, EXCHANGEABLE_LOOKS);
+    assert_true(p->crash.rate == 0.1 && p->crash.times == 3 && p->crash.requests == 20);
+    assert_int_equal(p->guardrail_count, 0);
+    assert_int_equal(p->kayenta.group_count, 0);
     policy_free(p);
 }
 
@@ -257,7 +261,7 @@ static void assert_all_keys_traffic(const struct policy_traffic *t)
 
 static void assert_all_keys_metrics(const struct policy *p)
 {
-    assert_int_equal(p->metric_count, 3);
+    assert_int_equal(p->metric_count, 6);
     const struct policy_metric *logins = &p->metrics[0], *latency = &p->metrics[1], *search = &p->metrics[2];
     assert_string_equal(logins->name, "failed logins");
     assert_string_equal(logins->total, "logins_total{$track}");
@@ -269,8 +273,60 @@ static void assert_all_keys_metrics(const struct policy *p)
     assert_int_equal(latency->quantile_count, 2);
     assert_true(latency->quantiles[0] == 0.75 && latency->quantiles[1] == 0.999);
     assert_true(latency->abort_slower == 0.1 && latency->promote_slower == 1.2);
-    assert_true(latency->critical && latency->budget == 0.75 && latency->on_no_data == NO_DATA_IGNORE);
+    assert_true(latency->critical && latency->budget == 0.5 && latency->on_no_data == NO_DATA_IGNORE);
     assert_true(!search->critical && search->budget == 0);
+}
+
+static void assert_all_keys_gauge(const struct policy_metric *memory)
+{
+    assert_int_equal(memory->type, METRIC_GAUGE);
+    assert_string_equal(memory->query, "process_resident_memory_bytes{$track}");
+    assert_int_equal(memory->direction, DIRECTION_EITHER);
+    assert_int_equal(memory->method, GAUGE_MANN_WHITNEY);
+    assert_true(memory->abort_ratio == 1.5 && memory->abort_absolute == 1048576);
+    assert_true(memory->critical && memory->budget == 0.25);
+    assert_int_equal(memory->on_no_data, NO_DATA_IGNORE);
+}
+
+static void assert_all_keys_kayenta_metric(const struct policy_metric *hits)
+{
+    const struct policy_kayenta_metric *k = &hits->kayenta;
+    assert_int_equal(hits->direction, DIRECTION_DECREASE);
+    assert_int_equal(hits->method, GAUGE_KAYENTA);
+    assert_int_equal(hits->on_no_data, NO_DATA_ABORT);
+    assert_true(k->nan_replace && k->must_have_data && k->remove_outliers && k->cles);
+    assert_true(k->outlier_factor == 2.5);
+    assert_true(k->allowed_increase == 0.6 && k->allowed_decrease == 0.4);
+    assert_true(k->critical_increase == 0.9 && k->critical_decrease == 0.1);
+    assert_int_equal(k->group_count, 2);
+    assert_string_equal(k->groups[0], "Cache");
+    assert_string_equal(k->groups[1], "Saturation");
+}
+
+/* Weights are kept as they are written: what is left is shared among the groups without one when the score is made. */
+static void assert_all_keys_kayenta(const struct policy_kayenta *k)
+{
+    assert_int_equal(k->group_count, 2);
+    assert_string_equal(k->groups[0].name, "Cache");
+    assert_true(k->groups[0].weight == 70);
+    assert_string_equal(k->groups[1].name, "threads");
+    assert_true(k->groups[1].weight == 12.5);
+    assert_true(k->pass == 90 && k->marginal == 60);
+}
+
+static void assert_all_keys_guardrails(const struct policy *p)
+{
+    assert_int_equal(p->guardrail_count, 2);
+    const struct policy_guardrail *rate = &p->guardrails[0], *value = &p->guardrails[1];
+    assert_string_equal(rate->name, "error budget");
+    assert_int_equal(rate->kind, GUARDRAIL_RATE);
+    assert_string_equal(rate->failed, "logins_failed_total{$canary}");
+    assert_string_equal(rate->total, "logins_total{$track}");
+    assert_true(rate->above == 0.025 && rate->for_ms == 0 && !rate->query);
+    assert_string_equal(value->name, "queue");
+    assert_int_equal(value->kind, GUARDRAIL_VALUE);
+    assert_string_equal(value->query, "max(queue_depth{$canary})");
+    assert_true(value->above == 1000 && value->for_ms == 90000 && !value->failed && !value->total);
 }
 
 static void every_key_arrives(void **state)
@@ -294,6 +350,61 @@ static void every_key_arrives(void **state)
     assert_int_equal(p->undecided, UNDECIDED_ABORT);
     assert_int_equal(p->deadline_ms, 24 * 3600000);
     assert_all_keys_metrics(p);
+    assert_all_keys_gauge(&p->metrics[3]);
+    assert_all_keys_kayenta_metric(&p->metrics[4]);
+    assert_all_keys_kayenta(&p->kayenta);
+    assert_all_keys_guardrails(p);
+    assert_int_equal(p->exchangeable, EXCHANGEABLE_REQUESTS);
+    assert_true(p->crash.rate == 0.25 && p->crash.times == 5 && p->crash.requests == 100);
+    policy_free(p);
+}
+
+static void gauges_have_their_defaults(void **state)
+{
+    (void)state;
+    char *text =
+        mem_printf("%s"
+                   "  - {name: memory, type: gauge, query: 'x{$track}'}\n"
+                   "  - {name: threads, type: gauge, query: 'y{$track}', method: kayenta}\n"
+                   "  - {name: c, type: gauge, query: 'z{$track}', method: kayenta, kayenta: {measure: cles}}\n",
+                   minimal);
+    struct policy *p = must_load_text(text);
+    const struct policy_metric *memory = &p->metrics[1];
+    assert_int_equal(memory->direction, DIRECTION_INCREASE);
+    assert_int_equal(memory->method, GAUGE_PAIRED);
+    assert_true(memory->abort_ratio == 1.25 && memory->abort_absolute == 0);
+    assert_true(!memory->critical && memory->budget == 0 && memory->on_no_data == NO_DATA_HOLD);
+    const struct policy_kayenta_metric *k = &p->metrics[2].kayenta;
+    assert_true(!k->nan_replace && !k->must_have_data && !k->remove_outliers && !k->cles && k->outlier_factor == 3);
+    assert_true(k->allowed_increase == 1 && k->allowed_decrease == 1);
+    assert_true(k->critical_increase == 1 && k->critical_decrease == 1);
+    const struct policy_kayenta_metric *cles = &p->metrics[3].kayenta;
+    assert_true(cles->cles && cles->allowed_increase == 0.5 && cles->allowed_decrease == 0.5);
+    assert_true(cles->critical_increase == 0.5 && cles->critical_decrease == 0.5);
+    assert_int_equal(k->group_count, 1);
+    assert_string_equal(k->groups[0], "threads");
+    assert_int_equal(p->kayenta.group_count, 0);
+    assert_true(p->kayenta.pass == 75 && p->kayenta.marginal == 50);
+    policy_free(p);
+    free(text);
+}
+
+/* Kayenta's score needs no proof and no share of the risk: a policy may consist of it. */
+static void kayenta_takes_nothing_of_the_risk(void **state)
+{
+    (void)state;
+    char *text = mem_printf("%s"
+                            "  - {name: memory, type: gauge, query: 'x{$track}', critical: true}\n"
+                            "  - {name: threads, type: gauge, query: 'y{$track}', method: kayenta, critical: true}\n",
+                            minimal);
+    struct policy *p = must_load_text(text);
+    assert_true(p->metrics[0].budget == 0.5 && p->metrics[1].budget == 0.5);
+    assert_true(p->metrics[2].critical && p->metrics[2].budget == 0);
+    policy_free(p);
+    free(text);
+    p = must_load("tests/cases/policy/good-kayenta-alone/policy.yaml");
+    assert_int_equal(p->metric_count, 1);
+    assert_true(!p->metrics[0].critical && p->metrics[0].budget == 0);
     policy_free(p);
 }
 
@@ -380,6 +491,10 @@ static void demo_differs_only_in_addresses_times_and_promotion_margins(void **st
     assert_true(real->false_abort == demo->false_abort && real->false_promote == demo->false_promote);
     assert_int_equal(real->exposure, demo->exposure);
     assert_int_equal(real->undecided, demo->undecided);
+    assert_int_equal(real->exchangeable, demo->exchangeable);
+    assert_true(real->crash.rate == demo->crash.rate && real->crash.times == demo->crash.times);
+    assert_true(real->crash.requests == demo->crash.requests);
+    assert_int_equal(real->guardrail_count, demo->guardrail_count);
     assert_int_equal(real->metric_count, demo->metric_count);
     for (size_t i = 0; i < real->metric_count; i++)
         assert_same_metric(&real->metrics[i], &demo->metrics[i]);
@@ -413,6 +528,39 @@ static void bundled_policies_are_what_the_guides_say(void **state)
     assert_true(demo->metrics[1].promote_slower == 0.5);
     policy_free(real);
     policy_free(demo);
+}
+
+/* Code in comments has its blanks: `#  - name`; a sentence has one: `# A gauge`. */
+static char *uncommented(const char *text)
+{
+    struct strbuf out = {0};
+    for (const char *line = text; *line;) {
+        size_t length = strcspn(line, "\n") + 1;
+        bool code = line[0] == '#' && line[1] != '\n' && (line[1] != ' ' || line[2] == ' ');
+        strbuf_add(&out, line + code, length - code);
+        line += length;
+    }
+    return strbuf_take(&out);
+}
+
+/* Who takes the # away must not meet a problem. */
+static void the_examples_in_the_bundled_policy_hold(void **state)
+{
+    (void)state;
+    char *path = source_path("policies/http-service.yaml");
+    char *text = read_file(path), *with_examples = uncommented(text);
+    struct policy *plain = must_load_text(text), *p = must_load_text(with_examples);
+    assert_int_equal(p->metric_count, plain->metric_count + 1);
+    const struct policy_metric *memory = &p->metrics[p->metric_count - 1];
+    assert_int_equal(memory->type, METRIC_GAUGE);
+    assert_false(memory->critical);
+    assert_int_equal(plain->guardrail_count, 0);
+    assert_int_equal(p->guardrail_count, 2);
+    policy_free(plain);
+    policy_free(p);
+    free(text);
+    free(with_examples);
+    free(path);
 }
 
 /* --- settings and the digest ------------------------------------------------------------------------------------- */
@@ -623,7 +771,12 @@ static void every_key_is_in_the_reference(void **state)
                                "steps: [{weight: 5%, unheard_of: 1}, {weight: 60%, unheard_of: 1}]\n"
                                "metrics:\n"
                                "  - {type: errors, unheard_of: 1, abort_above: {unheard_of: 1}}\n"
-                               "  - {type: latency, unheard_of: 1, abort_above: {unheard_of: 1}}\n";
+                               "  - {type: latency, unheard_of: 1, abort_above: {unheard_of: 1}}\n"
+                               "  - {type: gauge, unheard_of: 1, abort_above: {unheard_of: 1}}\n"
+                               "  - {name: k, type: gauge, method: kayenta, unheard_of: 1, kayenta: {unheard_of: 1}}\n"
+                               "crash: {unheard_of: 1}\n"
+                               "guardrails: [{query: x, unheard_of: 1}, {total: x, unheard_of: 1}]\n"
+                               "kayenta: {unheard_of: 1}\n";
     char *path = source_path("docs/policy.md");
     char *reference = read_file(path);
     struct policy_problems problems;
@@ -637,7 +790,7 @@ static void every_key_is_in_the_reference(void **state)
         assert_documented(reference, list + strlen("known are: "));
         sections++;
     }
-    assert_int_equal(sections, 12);
+    assert_int_equal(sections, 20);
     policy_problems_free(&problems);
     free(reference);
     free(path);
@@ -713,6 +866,10 @@ static void the_nearest_word_is_suggested(void **state)
     }
     char *long_word = repeated("", "x", 100000, "");
     assert_null(suggest(long_word, words, 7));
+    /* The names of groups are the user's: they may be long. */
+    const char *const names[] = {long_word, "a name of exactly sixty-three letters, digits, blanks and dots."};
+    assert_int_equal(strlen(names[1]), 63);
+    assert_string_equal(suggest("a name of exactly sixty three letters, digits, blanks and dots", names, 2), names[1]);
     free(long_word);
 }
 
@@ -738,10 +895,13 @@ int main(void)
         cmocka_unit_test(every_case_gives_its_exact_problems),
         cmocka_unit_test(defaults_are_those_of_the_reference),
         cmocka_unit_test(latency_has_its_defaults),
+        cmocka_unit_test(gauges_have_their_defaults),
+        cmocka_unit_test(kayenta_takes_nothing_of_the_risk),
         cmocka_unit_test(every_key_arrives),
         cmocka_unit_test(budgets_of_critical_metrics_sum_to_one),
         cmocka_unit_test(demo_differs_only_in_addresses_times_and_promotion_margins),
         cmocka_unit_test(bundled_policies_are_what_the_guides_say),
+        cmocka_unit_test(the_examples_in_the_bundled_policy_hold),
         cmocka_unit_test(settings_win_over_the_environment_and_are_noted),
         cmocka_unit_test(the_digest_covers_text_and_settings),
         cmocka_unit_test(a_setting_cannot_add_keys_or_variables),
