@@ -384,19 +384,22 @@ static bool parse_series(struct parse *p, struct prom_series *series, const cJSO
     return parse_one_value(p, series, member(item, "value"));
 }
 
-static int by_labels(const void *a, const void *b)
+int prom_series_compare(const struct prom_series *a, const struct prom_series *b)
 {
-    const struct prom_series *left = *(const struct prom_series *const *)a;
-    const struct prom_series *right = *(const struct prom_series *const *)b;
-    size_t n = left->label_count < right->label_count ? left->label_count : right->label_count;
+    size_t n = a->label_count < b->label_count ? a->label_count : b->label_count;
     for (size_t i = 0; i < n; i++) {
-        int order = strcmp(left->labels[i].name, right->labels[i].name);
+        int order = strcmp(a->labels[i].name, b->labels[i].name);
         if (order == 0)
-            order = strcmp(left->labels[i].value, right->labels[i].value);
+            order = strcmp(a->labels[i].value, b->labels[i].value);
         if (order != 0)
             return order;
     }
-    return left->label_count < right->label_count ? -1 : left->label_count > right->label_count;
+    return a->label_count < b->label_count ? -1 : a->label_count > b->label_count;
+}
+
+static int by_labels(const void *a, const void *b)
+{
+    return prom_series_compare(*(const struct prom_series *const *)a, *(const struct prom_series *const *)b);
 }
 
 /* Counting a series twice would be worse than no answer. */
@@ -411,7 +414,7 @@ static bool check_distinct(struct parse *p)
     qsort(sorted, answer->series_count, sizeof *sorted, by_labels);
     bool ok = true;
     for (size_t i = 1; ok && i < answer->series_count; i++)
-        if (by_labels(&sorted[i - 1], &sorted[i]) == 0)
+        if (prom_series_compare(sorted[i - 1], sorted[i]) == 0)
             ok = fail_series(p, sorted[i], ERROR_UNAVAILABLE, "it occurs twice in one answer");
     free(sorted);
     return ok;

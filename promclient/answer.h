@@ -85,6 +85,9 @@ bool prom_is_count(double value);
 /* The value of a label, borrowed; NULL if the series does not have it. */
 const char *prom_label(const struct prom_series *series, const char *name);
 
+/* Orders series by their labels, as strcmp() orders texts; 0 only for the same labels. */
+int prom_series_compare(const struct prom_series *a, const struct prom_series *b);
+
 /* The series as PromQL writes it, e.g. `up{instance="a:80", job="shop"}`, on one line. The caller frees it. */
 char *prom_series_text(const struct prom_series *series) __attribute__((warn_unused_result));
 

@@ -12,17 +12,28 @@
 
 extern char **environ;
 
-static void print_probe(const struct probe *probe)
+static void print_found(const struct probe *probe)
 {
     char age[FORMAT_TEXT];
-    printf("%s %s of %s: `%s`\n    ", probe->metric, probe->key, track_names[probe->track], probe->query);
+    if (probe->type != METRIC_GAUGE)
+        printf("%zu series, counter, newest sample %s old, value %.15g\n", probe->series,
+               format_span((int64_t)(probe->age_s * 1000), age), probe->value);
+    else if (isnan(probe->value))
+        printf("%zu series, gauge, value is not a number\n", probe->series);
+    else
+        printf("%zu series, gauge, value %.15g\n", probe->series, probe->value);
+}
+
+static void print_probe(const struct probe *probe)
+{
+    printf("%s%s %s of %s: `%s`\n    ", probe->guardrail ? "guardrail " : "", probe->name, probe->key,
+           track_names[probe->track], probe->query);
     if (probe->error.code != ERROR_NONE)
         printf("failed: %s\n", probe->error.text);
     else if (probe->series == 0)
         printf("finds nothing\n");
     else
-        printf("%zu series, counter, newest sample %s old, value %.15g\n", probe->series,
-               format_span((int64_t)(probe->age_s * 1000), age), probe->value);
+        print_found(probe);
 }
 
 static int check_live(const struct policy *policy)

@@ -73,8 +73,58 @@ static void add_bar(const struct live *live, struct strbuf *out, double value, d
     strbuf_printf(out, "%s %3.0f %%", paint(live, PLAIN), floor(100 * part));
 }
 
+/* A sentence, cut at a width with whole characters. */
+static void add_sentence(struct strbuf *out, const char *text)
+{
+    size_t width = 0, bytes = 0;
+    for (; text[bytes] && width <= REASON; bytes++)
+        width += ((unsigned char)text[bytes] & 0xc0) != 0x80;
+    bool cut = text[bytes] != '\0';
+    strbuf_add(out, text, cut ? bytes - 1 : bytes);
+    strbuf_puts(out, cut ? "…" : "");
+}
+
+/* A gauge: nothing is proven about it, and in Kayenta's way of comparing there is not even a bet. */
+static void add_gauge(const struct live *live, struct strbuf *out, const struct metric_verdict *metric, size_t *lines)
+{
+    char medians[TRACKS][FORMAT_TEXT];
+    for (int t = 0; t < TRACKS; t++)
+        format_number(metric->arms[t].present ? metric->arms[t].median : NAN, medians[t]);
+    strbuf_printf(out, "  %-10.10s ", metric->name);
+    if (metric_bets_on_harm(metric)) {
+        strbuf_puts(out, "harm ");
+        add_bar(live, out, metric->evidence.harm, metric->evidence.harm_needed, RED);
+    } else {
+        strbuf_printf(out, "by Kayenta: %s", metric->classification ? metric->classification : "not yet");
+    }
+    strbuf_printf(out, "   median %s, stable %s", medians[TRACK_CANARY], medians[TRACK_STABLE]);
+    add_line(out, lines);
+}
+
+/* Guardrails speak up only when there is something to say. */
+static void add_guardrails(const struct live *live, struct strbuf *out, const struct verdict *verdict, size_t *lines)
+{
+    for (size_t g = 0; g < verdict->guardrail_count; g++) {
+        const struct guardrail_verdict *guardrail = &verdict->guardrails[g];
+        if (guardrail->status == GUARDRAIL_OK)
+            continue;
+        bool fires = guardrail->status == GUARDRAIL_FIRING;
+        char *text = mem_printf("guardrail %s %s: %s", guardrail->name, fires ? "FIRES" : "has no data",
+                                guardrail->reason ? guardrail->reason : "");
+        strbuf_printf(out, "  %s", paint(live, fires ? RED : DIM));
+        add_sentence(out, text);
+        strbuf_puts(out, paint(live, PLAIN));
+        free(text);
+        add_line(out, lines);
+    }
+}
+
 static void add_metric(const struct live *live, struct strbuf *out, const struct metric_verdict *metric, size_t *lines)
 {
+    if (metric->type == METRIC_GAUGE) {
+        add_gauge(live, out, metric, lines);
+        return;
+    }
     char ratio[FORMAT_TEXT], interval[FORMAT_TEXT];
     strbuf_printf(out, "  %-10.10s harm ", metric->name);
     add_bar(live, out, metric->evidence.harm, metric->evidence.harm_needed, RED);
@@ -108,24 +158,14 @@ static void add_counts(struct strbuf *out, const struct engine *engine, const st
     int64_t limit_ms = step->weight_bp <= BASIS_POINTS / 2 ? step->max_ms : step->bake_ms;
     int64_t left_ms = limit_ms - (wall_clock_ms() - rollout->step_since_ms);
     uint64_t seen[TRACKS] = {0, 0};
-    for (int t = 0; t < TRACKS && verdict && verdict->metric_count; t++)
-        seen[t] = verdict->metrics[0].arms[t].requests;
+    for (size_t m = 0; verdict && m < verdict->metric_count && seen[TRACK_STABLE] + seen[TRACK_CANARY] == 0; m++)
+        for (int t = 0; t < TRACKS; t++)
+            seen[t] = verdict->metrics[m].arms[t].requests;
     strbuf_printf(out, "look %-4llu requests seen: stable %s, canary %s",
                   (unsigned long long)(verdict ? verdict->look : 0), format_count(seen[TRACK_STABLE], stable),
                   format_count(seen[TRACK_CANARY], canary));
     if (!rollout_ended(rollout))
         strbuf_printf(out, "   this step: at most %s more", format_span(left_ms > 0 ? left_ms : 0, left));
-}
-
-/* A sentence, cut at a width with whole characters. */
-static void add_sentence(struct strbuf *out, const char *text)
-{
-    size_t width = 0, bytes = 0;
-    for (; text[bytes] && width <= REASON; bytes++)
-        width += ((unsigned char)text[bytes] & 0xc0) != 0x80;
-    bool cut = text[bytes] != '\0';
-    strbuf_add(out, text, cut ? bytes - 1 : bytes);
-    strbuf_puts(out, cut ? "…" : "");
 }
 
 static void draw(struct live *live, const struct engine *engine, const struct error *trouble)
@@ -147,6 +187,8 @@ static void draw(struct live *live, const struct engine *engine, const struct er
     add_line(&out, &lines);
     for (size_t m = 0; verdict && m < verdict->metric_count; m++)
         add_metric(live, &out, &verdict->metrics[m], &lines);
+    if (verdict)
+        add_guardrails(live, &out, verdict, &lines);
     strbuf_puts(&out, "  ");
     add_sentence(&out, trouble && trouble->code ? trouble->text
                        : rollout_ended(rollout) ? rollout->reason

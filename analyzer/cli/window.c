@@ -108,7 +108,7 @@ static double observed_share(const struct window *window)
     double requests[TRACKS] = {0, 0};
     const struct evidence *evidence = window->evidence;
     for (size_t m = 0; m < evidence->metric_count && requests[0] + requests[1] <= 0; m++)
-        for (size_t i = 0; i < evidence->metrics[m].count; i++)
+        for (size_t i = 0; i < evidence->metrics[m].count && !evidence->metrics[m].guardrail; i++)
             if (evidence->metrics[m].intervals[i].from_ms >= window->start_ms)
                 add_requests(&evidence->metrics[m].intervals[i], requests);
     double all = requests[TRACK_STABLE] + requests[TRACK_CANARY];

@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,21 +53,36 @@ void evidence_free(struct evidence *evidence)
     free(evidence);
 }
 
-struct evidence_metric *evidence_metric(struct evidence *evidence, const char *name, enum metric_type type,
-                                        const double *edges, size_t edge_count)
+/* Metrics and guardrails share the array, so that a look walks both, but not their names. */
+static struct evidence_metric *find_or_add(struct evidence *evidence, const char *name, bool guardrail,
+                                           enum metric_type type)
 {
     for (size_t m = 0; m < evidence->metric_count; m++)
-        if (strcmp(evidence->metrics[m].name, name) == 0)
+        if (evidence->metrics[m].guardrail == guardrail && strcmp(evidence->metrics[m].name, name) == 0)
             return &evidence->metrics[m];
     evidence->metrics =
         mem_grow(evidence->metrics, evidence->metric_count, &evidence->metric_room, sizeof *evidence->metrics);
     struct evidence_metric *metric = &evidence->metrics[evidence->metric_count++];
-    *metric = (struct evidence_metric){.name = mem_strdup(name), .type = type, .edge_count = edge_count};
-    if (edge_count) {
+    *metric = (struct evidence_metric){.name = mem_strdup(name), .guardrail = guardrail, .type = type};
+    return metric;
+}
+
+struct evidence_metric *evidence_metric(struct evidence *evidence, const char *name, enum metric_type type,
+                                        const double *edges, size_t edge_count)
+{
+    size_t known = evidence->metric_count;
+    struct evidence_metric *metric = find_or_add(evidence, name, false, type);
+    if (evidence->metric_count > known && edge_count) {
+        metric->edge_count = edge_count;
         metric->edges = mem_alloc(edge_count, sizeof *metric->edges);
         memcpy(metric->edges, edges, edge_count * sizeof *edges);
     }
     return metric;
+}
+
+struct evidence_metric *evidence_guardrail(struct evidence *evidence, const char *name, enum metric_type type)
+{
+    return find_or_add(evidence, name, true, type);
 }
 
 struct evidence_interval *evidence_add_interval(struct evidence_metric *metric, int64_t from_ms, int64_t at_ms)
@@ -186,53 +202,63 @@ static bool same_instances(const struct track_counts *a, const struct track_coun
     return true;
 }
 
-static void copy_track(const struct evidence_metric *metric, struct evidence_interval *to, enum track track,
-                       const struct track_counts *from)
+/* Whether the track is there in all of a window's `n` intervals, with the same instances. */
+static bool is_whole(const struct evidence_interval *intervals, size_t n, enum track track)
 {
-    for (size_t i = 0; i < from->count; i++) {
-        const struct instance_counts *counts = &from->instances[i];
-        struct instance_counts *added = evidence_add_instance(metric, to, track, counts->instance);
-        added->requests = counts->requests;
-        added->failed = counts->failed;
-        if (metric->edge_count)
-            memcpy(added->buckets, counts->buckets, metric->edge_count * sizeof *added->buckets);
-    }
+    const struct track_counts *first = &intervals[0].tracks[track];
+    for (size_t i = 0; i < n; i++)
+        if (!intervals[i].tracks[track].present || !same_instances(first, &intervals[i].tracks[track]))
+            return false;
+    return true;
 }
 
-static void add_track(const struct evidence_metric *metric, struct track_counts *to, const struct track_counts *from)
+/* The mean of what is a number; NAN without any. The quotients cannot run over where a sum could. */
+static double mean_value(const struct evidence_interval *intervals, size_t n, enum track track, size_t instance)
 {
-    if (!to->present)
-        return;
-    if (!from->present || !same_instances(to, from)) {
-        track_free(to);
-        *to = (struct track_counts){0};
-        return;
+    double mean = 0, count = 0;
+    for (size_t i = 0; i < n; i++) {
+        double value = intervals[i].tracks[track].instances[instance].value;
+        if (isnan(value))
+            continue;
+        count++;
+        mean += value / count - mean / count;
     }
-    for (size_t i = 0; i < to->count; i++) {
-        to->instances[i].requests += from->instances[i].requests;
-        to->instances[i].failed += from->instances[i].failed;
-        for (size_t e = 0; e < metric->edge_count; e++)
-            to->instances[i].buckets[e] += from->instances[i].buckets[e];
+    return count > 0 ? mean : NAN;
+}
+
+static void merge_track(const struct evidence_metric *metric, const struct evidence_interval *intervals, size_t n,
+                        enum track track, struct evidence_interval *to)
+{
+    if (!is_whole(intervals, n, track))
+        return;
+    const struct track_counts *first = &intervals[0].tracks[track];
+    for (size_t instance = 0; instance < first->count; instance++) {
+        struct instance_counts *sum = evidence_add_instance(metric, to, track, first->instances[instance].instance);
+        for (size_t i = 0; i < n; i++) {
+            const struct instance_counts *counts = &intervals[i].tracks[track].instances[instance];
+            sum->requests += counts->requests;
+            sum->failed += counts->failed;
+            for (size_t e = 0; e < metric->edge_count; e++)
+                sum->buckets[e] += counts->buckets[e];
+        }
+        if (metric->type == METRIC_GAUGE)
+            sum->value = mean_value(intervals, n, track, instance);
     }
 }
 
 static void coarsen_metric(const struct evidence_metric *from, struct evidence_metric *to, int64_t start_ms,
                            int64_t every_ms)
 {
-    int64_t window = -1;
-    for (size_t i = 0; i < from->count; i++) {
-        const struct evidence_interval *interval = &from->intervals[i];
-        int64_t mine = (interval->at_ms - start_ms - 1) / every_ms;
-        if (mine != window) {
-            struct evidence_interval *added =
-                evidence_add_interval(to, interval->from_ms, start_ms + (mine + 1) * every_ms);
-            for (int t = 0; t < TRACKS; t++)
-                copy_track(to, added, (enum track)t, &interval->tracks[t]);
-            window = mine;
-            continue;
-        }
+    for (size_t i = 0, n; i < from->count; i += n) {
+        const struct evidence_interval *intervals = &from->intervals[i];
+        int64_t window = (intervals[0].at_ms - start_ms - 1) / every_ms;
+        n = 1;
+        while (i + n < from->count && (intervals[n].at_ms - start_ms - 1) / every_ms == window)
+            n++;
+        struct evidence_interval *added =
+            evidence_add_interval(to, intervals[0].from_ms, start_ms + (window + 1) * every_ms);
         for (int t = 0; t < TRACKS; t++)
-            add_track(to, &to->intervals[to->count - 1].tracks[t], &interval->tracks[t]);
+            merge_track(to, intervals, n, (enum track)t, added);
     }
 }
 
@@ -257,7 +283,9 @@ struct evidence *evidence_coarsen(const struct evidence *evidence, int64_t every
             start_ms = evidence->metrics[m].intervals[0].at_ms;
     for (size_t m = 0; m < evidence->metric_count; m++) {
         const struct evidence_metric *from = &evidence->metrics[m];
-        struct evidence_metric *to = evidence_metric(coarse, from->name, from->type, from->edges, from->edge_count);
+        struct evidence_metric *to =
+            from->guardrail ? evidence_guardrail(coarse, from->name, from->type)
+                            : evidence_metric(coarse, from->name, from->type, from->edges, from->edge_count);
         coarsen_metric(from, to, start_ms - evidence->interval_ms, every_ms);
     }
     return coarse;

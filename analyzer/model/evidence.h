@@ -13,11 +13,12 @@
 
 struct cJSON;
 
-/* One instance's increments over one interval. */
+/* What one instance gave over one interval: increments, or a gauge's sample at its end. */
 struct instance_counts {
     char *instance;            /* owned; NULL: the sum over instances that were not told apart */
     uint64_t requests, failed; /* METRIC_ERRORS: failed <= requests. METRIC_LATENCY: requests is the sum of buckets */
     uint64_t *buckets;         /* METRIC_LATENCY: owned, one count per edge of the metric, not cumulative; else NULL */
+    double value;              /* METRIC_GAUGE: in the query's unit; NAN where it gave NaN or an infinity */
 };
 
 struct track_counts {
@@ -32,8 +33,10 @@ struct evidence_interval {
     struct track_counts tracks[TRACKS];
 };
 
+/* A guardrail's samples are kept like a metric's: METRIC_ERRORS or METRIC_GAUGE, of the canary alone. */
 struct evidence_metric {
     char *name;
+    bool guardrail;
     enum metric_type type;
     double *edges; /* METRIC_LATENCY: upper bounds `le` in seconds, ascending, the last one INFINITY */
     size_t edge_count;
@@ -79,6 +82,8 @@ void evidence_free(struct evidence *evidence);
 /* Finds or adds a metric. `edges` are copied; for METRIC_ERRORS pass NULL, 0. The pointer lasts until the next call. */
 struct evidence_metric *evidence_metric(struct evidence *evidence, const char *name, enum metric_type type,
                                         const double *edges, size_t edge_count);
+/* The same for a guardrail: METRIC_ERRORS for a rate, METRIC_GAUGE for a value. */
+struct evidence_metric *evidence_guardrail(struct evidence *evidence, const char *name, enum metric_type type);
 /* Adds an empty interval at the end; fill its tracks with evidence_add_instance(). Lasts until the next call. */
 struct evidence_interval *evidence_add_interval(struct evidence_metric *metric, int64_t from_ms, int64_t at_ms);
 /* Adds zeroed counts for an instance (NULL: not told apart) and marks the track present. */
@@ -99,6 +104,7 @@ void look_free(struct look *look);
  * The same evidence in longer looks: intervals are added up over windows of `every_ms`, which must be a multiple of the
  * evidence's own. A track that is absent in one of a window's intervals, or whose instances change in it, is absent in
  * the window. An interval that is missing altogether is missing for both tracks alike: the window is made of the rest.
+ * Counts are added up; gauges are averaged over the intervals that have a number.
  * NULL with ERROR_USAGE if every_ms does not fit. The caller frees it.
  */
 struct evidence *evidence_coarsen(const struct evidence *evidence, int64_t every_ms, struct error *err);

@@ -15,6 +15,9 @@
 
 static const char schema[] = "haldane.evidence/1";
 
+/* Where metrics and guardrails stand, by evidence_metric.guardrail. */
+static const char *const spaces[] = {"metrics", "guardrails"};
+
 enum { PATH = 320 };
 
 /* --- writing --- */
@@ -48,10 +51,20 @@ static cJSON *instance_json(const struct evidence_metric *metric, const struct i
     return object;
 }
 
+static cJSON *values_array(const struct track_counts *track)
+{
+    cJSON *array = cJSON_CreateArray();
+    for (size_t i = 0; i < track->count; i++)
+        cJSON_AddItemToArray(array, json_new_number(track->instances[i].value));
+    return array;
+}
+
 static cJSON *track_json(const struct evidence_metric *metric, const struct track_counts *track)
 {
     if (!track->present)
         return cJSON_CreateNull();
+    if (metric->type == METRIC_GAUGE)
+        return values_array(track);
     if (track->count == 1 && !track->instances[0].instance)
         return instance_json(metric, &track->instances[0]);
     cJSON *array = cJSON_CreateArray();
@@ -60,17 +73,24 @@ static cJSON *track_json(const struct evidence_metric *metric, const struct trac
     return array;
 }
 
+/* A guardrail has no arm to be compared with. */
+static int first_track(const struct evidence_metric *metric)
+{
+    return metric->guardrail ? TRACK_CANARY : TRACK_STABLE;
+}
+
 static cJSON *interval_json(const struct evidence_metric *metric, const struct evidence_interval *interval)
 {
     cJSON *object = cJSON_CreateObject();
     json_add_number(object, "at", seconds(interval->at_ms));
     json_add_number(object, "from", seconds(interval->from_ms));
-    for (int t = 0; t < TRACKS; t++)
+    for (int t = first_track(metric); t < TRACKS; t++)
         cJSON_AddItemToObject(object, track_names[t], track_json(metric, &interval->tracks[t]));
     return object;
 }
 
-static cJSON *metric_json(const struct evidence_metric *metric)
+/* A metric with `count` of its intervals. */
+static cJSON *metric_json(const struct evidence_metric *metric, const struct evidence_interval *intervals, size_t count)
 {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "type", metric_type_names[metric->type]);
@@ -80,8 +100,27 @@ static cJSON *metric_json(const struct evidence_metric *metric)
             cJSON_AddItemToArray(le, isinf(metric->edges[e]) ? cJSON_CreateString("+Inf")
                                                              : json_new_number(metric->edges[e]));
     }
-    cJSON_AddArrayToObject(object, "intervals");
+    cJSON *list = cJSON_AddArrayToObject(object, "intervals");
+    for (size_t i = 0; i < count; i++)
+        cJSON_AddItemToArray(list, interval_json(metric, &intervals[i]));
     return object;
+}
+
+/* All intervals, or those of one look. A document without guardrails has no such key. */
+static void add_metrics(cJSON *root, const struct evidence *evidence, const struct look *look)
+{
+    cJSON *objects[2] = {cJSON_AddObjectToObject(root, spaces[false]), NULL};
+    for (size_t m = 0; m < evidence->metric_count; m++) {
+        const struct evidence_metric *metric = &evidence->metrics[m];
+        if (look && !look->intervals[m])
+            continue;
+        cJSON **space = &objects[metric->guardrail];
+        if (!*space)
+            *space = cJSON_AddObjectToObject(root, spaces[metric->guardrail]);
+        cJSON_AddItemToObject(*space, metric->name,
+                              look ? metric_json(metric, look->intervals[m], 1)
+                                   : metric_json(metric, metric->intervals, metric->count));
+    }
 }
 
 char *evidence_to_json(const struct evidence *evidence)
@@ -99,15 +138,7 @@ char *evidence_to_json(const struct evidence *evidence)
         json_add_number(weight, "basis_points", evidence->weights[w].weight_bp);
         cJSON_AddItemToArray(weights, weight);
     }
-    cJSON *metrics = cJSON_AddObjectToObject(root, "metrics");
-    for (size_t m = 0; m < evidence->metric_count; m++) {
-        const struct evidence_metric *metric = &evidence->metrics[m];
-        cJSON *object = metric_json(metric);
-        cJSON *intervals = cJSON_GetObjectItemCaseSensitive(object, "intervals");
-        for (size_t i = 0; i < metric->count; i++)
-            cJSON_AddItemToArray(intervals, interval_json(metric, &metric->intervals[i]));
-        cJSON_AddItemToObject(metrics, metric->name, object);
-    }
+    add_metrics(root, evidence, NULL);
     if (evidence->decision_count) {
         cJSON *decisions = cJSON_AddArrayToObject(root, "decisions");
         for (size_t d = 0; d < evidence->decision_count; d++) {
@@ -126,15 +157,7 @@ char *evidence_to_json(const struct evidence *evidence)
 char *evidence_look_to_json(const struct evidence *evidence, const struct look *look)
 {
     cJSON *root = cJSON_CreateObject();
-    cJSON *metrics = cJSON_AddObjectToObject(root, "metrics");
-    for (size_t m = 0; m < evidence->metric_count; m++) {
-        if (!look->intervals[m])
-            continue;
-        cJSON *object = metric_json(&evidence->metrics[m]);
-        cJSON *intervals = cJSON_GetObjectItemCaseSensitive(object, "intervals");
-        cJSON_AddItemToArray(intervals, interval_json(&evidence->metrics[m], look->intervals[m]));
-        cJSON_AddItemToObject(metrics, evidence->metrics[m].name, object);
-    }
+    add_metrics(root, evidence, look);
     return json_print(root);
 }
 
@@ -240,6 +263,25 @@ static bool read_instances(const cJSON *list, const struct evidence_metric *metr
     return true;
 }
 
+/* Gauges are not told apart by name: a query may take the label away. Their order says which is which. */
+static bool read_values(const cJSON *list, const struct evidence_metric *metric, struct evidence_interval *interval,
+                        enum track track, const char *where, struct error *err)
+{
+    if (!cJSON_IsArray(list) || !list->child)
+        return error_set(err, ERROR_DATA, "%s: must be a list of numbers, one per instance, or null", where);
+    size_t i = 0;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, list)
+    {
+        bool number = cJSON_IsNumber(item) && isfinite(item->valuedouble);
+        if (!number && !cJSON_IsNull(item))
+            return error_set(err, ERROR_DATA, "%s[%zu]: must be a finite number, or null", where, i);
+        evidence_add_instance(metric, interval, track, NULL)->value = number ? item->valuedouble : NAN;
+        i++;
+    }
+    return true;
+}
+
 /* What one look counts in a track; more could not be told apart, and sums over instances could run over. */
 static bool check_track(const struct track_counts *track, const char *where, struct error *err)
 {
@@ -257,6 +299,8 @@ static bool check_track(const struct track_counts *track, const char *where, str
 static bool read_counts(const cJSON *value, const struct evidence_metric *metric, struct evidence_interval *interval,
                         enum track track, const char *where, struct error *err)
 {
+    if (metric->type == METRIC_GAUGE)
+        return read_values(value, metric, interval, track, where, err);
     if (cJSON_IsArray(value) && cJSON_IsObject(value->child))
         return read_instances(value, metric, interval, track, where, err);
     struct instance_counts *counts = evidence_add_instance(metric, interval, track, NULL);
@@ -295,7 +339,7 @@ static bool read_interval(struct evidence *evidence, struct evidence_metric *met
     if (metric->count && metric->intervals[metric->count - 1].at_ms >= at_ms)
         return error_set(err, ERROR_DATA, "%s.at: intervals must be in the order of their \"at\"", where);
     struct evidence_interval *interval = evidence_add_interval(metric, from_ms, at_ms);
-    for (int t = 0; t < TRACKS; t++)
+    for (int t = first_track(metric); t < TRACKS; t++)
         if (!read_track(object, metric, interval, (enum track)t, where, err))
             return false;
     return true;
@@ -306,29 +350,47 @@ static bool same_edges(const struct evidence_metric *metric, const double *edges
     return metric->edge_count == count && (!count || memcmp(metric->edges, edges, count * sizeof *edges) == 0);
 }
 
-static bool read_metric(struct evidence *evidence, const cJSON *object, struct error *err)
+static bool read_type(const cJSON *object, bool guardrail, const char *where, enum metric_type *type, struct error *err)
 {
-    char where[PATH];
-    snprintf(where, sizeof where, "metrics.%.100s", object->string);
-    if (!cJSON_IsObject(object))
-        return error_set(err, ERROR_DATA, "%s: must be an object", where);
-    const char *type = json_string(object, "type", where, err);
-    if (!type)
+    const char *name = json_string(object, "type", where, err);
+    if (!name)
         return false;
+    for (int t = 0; metric_type_names[t]; t++) {
+        if (strcmp(name, metric_type_names[t]) == 0 && !(guardrail && t == METRIC_LATENCY)) {
+            *type = (enum metric_type)t;
+            return true;
+        }
+    }
+    return error_set(err, ERROR_DATA, "%s.type: \"%.40s\" is not known; use %s", where, name,
+                     guardrail ? "errors or gauge" : "errors, latency or gauge");
+}
+
+/* Finds the metric or guardrail that an object is about, or adds it. */
+static struct evidence_metric *read_head(struct evidence *evidence, bool guardrail, const cJSON *object,
+                                         const char *where, struct error *err)
+{
+    enum metric_type type = METRIC_ERRORS;
     double edges[LATENCY_EDGES];
     size_t edge_count = 0;
-    enum metric_type metric_type = METRIC_ERRORS;
-    if (strcmp(type, metric_type_names[METRIC_LATENCY]) == 0) {
-        metric_type = METRIC_LATENCY;
-        if (!read_edges(object, where, edges, &edge_count, err))
-            return false;
-    } else if (strcmp(type, metric_type_names[METRIC_ERRORS]) != 0) {
-        return error_set(err, ERROR_DATA, "%s.type: \"%.40s\" is not known; use errors or latency", where, type);
-    }
-    struct evidence_metric *metric = evidence_metric(evidence, object->string, metric_type, edges, edge_count);
-    if (metric->type != metric_type || !same_edges(metric, edges, edge_count))
-        return error_set(err, ERROR_DATA, "%s: type or bucket bounds changed; start a new rollout", where);
-    const cJSON *intervals = json_array(object, "intervals", where, err);
+    if (!read_type(object, guardrail, where, &type, err) ||
+        (type == METRIC_LATENCY && !read_edges(object, where, edges, &edge_count, err)))
+        return NULL;
+    struct evidence_metric *metric = guardrail ? evidence_guardrail(evidence, object->string, type)
+                                               : evidence_metric(evidence, object->string, type, edges, edge_count);
+    if (metric->type == type && same_edges(metric, edges, edge_count))
+        return metric;
+    error_set(err, ERROR_DATA, "%s: type or bucket bounds changed; start a new rollout", where);
+    return NULL;
+}
+
+static bool read_metric(struct evidence *evidence, bool guardrail, const cJSON *object, struct error *err)
+{
+    char where[PATH];
+    snprintf(where, sizeof where, "%s.%.100s", spaces[guardrail], object->string);
+    if (!cJSON_IsObject(object))
+        return error_set(err, ERROR_DATA, "%s: must be an object", where);
+    struct evidence_metric *metric = read_head(evidence, guardrail, object, where, err);
+    const cJSON *intervals = metric ? json_array(object, "intervals", where, err) : NULL;
     if (!intervals)
         return false;
     size_t i = 0;
@@ -350,20 +412,27 @@ static bool is_repeated(const cJSON *metrics, const cJSON *item)
     return cJSON_GetObjectItemCaseSensitive(metrics, item->string) != item;
 }
 
-static bool read_metrics(struct evidence *evidence, const cJSON *root, struct error *err)
+static bool read_space(struct evidence *evidence, bool guardrail, const cJSON *root, struct error *err)
 {
-    const cJSON *metrics = json_object(root, "metrics", "evidence", err);
-    if (!metrics)
+    const cJSON *space = json_object(root, spaces[guardrail], "evidence", err);
+    if (!space)
         return false;
     const cJSON *item;
-    cJSON_ArrayForEach(item, metrics)
+    cJSON_ArrayForEach(item, space)
     {
-        if (is_repeated(metrics, item))
-            return error_set(err, ERROR_DATA, "metrics.%.100s: is there twice", item->string);
-        if (!read_metric(evidence, item, err))
+        if (is_repeated(space, item))
+            return error_set(err, ERROR_DATA, "%s.%.100s: is there twice", spaces[guardrail], item->string);
+        if (!read_metric(evidence, guardrail, item, err))
             return false;
     }
     return true;
+}
+
+static bool read_metrics(struct evidence *evidence, const cJSON *root, struct error *err)
+{
+    if (!read_space(evidence, false, root, err))
+        return false;
+    return !cJSON_GetObjectItemCaseSensitive(root, spaces[true]) || read_space(evidence, true, root, err);
 }
 
 static bool read_weights(struct evidence *evidence, const cJSON *root, struct error *err)

@@ -108,6 +108,21 @@ const char *format_rate(double per_second, char text[FORMAT_TEXT])
     return text;
 }
 
+const char *format_number(double number, char text[FORMAT_TEXT])
+{
+    if (!isfinite(number))
+        return missing(text);
+    double size = fabs(number);
+    if (size < 999.95 || size >= 1e15) {
+        snprintf(text, FORMAT_TEXT, "%.4g", number);
+        return text;
+    }
+    char digits[NUMBER_TEXT];
+    group((uint64_t)llround(size), digits);
+    snprintf(text, FORMAT_TEXT, "%s%s", number < 0 ? "-" : "", digits);
+    return text;
+}
+
 /* The number of a measured ratio, without its sign. */
 static void ratio_number(double ratio, char number[NUMBER_TEXT])
 {

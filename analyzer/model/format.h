@@ -25,6 +25,9 @@ const char *format_limit(double ratio, char text[FORMAT_TEXT]);
 /* An interval of ratios: "2.2–4.4×", "2.2× or more", "up to 4.4×", "no bound yet". */
 const char *format_interval(double lower, double upper, char text[FORMAT_TEXT]);
 
+/* A number in a unit that is not known: 130023424.4 → "130,023,424", 0.0123456 → "0.01235"; whole from 1000 on. */
+const char *format_number(double number, char text[FORMAT_TEXT]);
+
 const char *format_latency(double seconds, char text[FORMAT_TEXT]);  /* 0.048 → "48 ms", 1.2 → "1.2 s" */
 const char *format_span(int64_t ms, char text[FORMAT_TEXT]);         /* 90000 → "1m30s"; to the second from 10 s on */
 const char *format_time(int64_t unix_ms, char text[FORMAT_TEXT]);    /* "2026-03-01 02:14:30 UTC" */

@@ -18,10 +18,13 @@
 const char *const decision_names[] = {"promote", "hold", "abort", NULL};
 const char *const metric_status_names[] = {"harmed", "safe", "undecided", "no_data", "expired", "ignored", NULL};
 const char *const traffic_status_names[] = {"unknown", "ok", "low", "high", NULL};
-const char *const metric_type_names[] = {"errors", "latency", NULL};
+const char *const guardrail_kind_names[] = {"rate", "value", "crash", NULL};
+const char *const guardrail_status_names[] = {"ok", "firing", "no_data", NULL};
+const char *const metric_type_names[] = {"errors", "latency", "gauge", NULL};
 const char *const track_names[] = {"stable", "canary", NULL};
-static const char *const effect_kinds[] = {"ratio", "slower", NULL};
-static const char *const effect_methods[] = {"lr", "flip", NULL};
+static const char *const effect_kinds[] = {"ratio", "slower", "shift", NULL};
+static const char *const effect_methods[] = {"lr", "flip", "hodges-lehmann", NULL};
+static const char *const classifications[] = {"Pass", "High", "Low", "Nodata", "NodataFailMetric", "Error", NULL};
 
 static const int64_t year_10000_ms = INT64_C(253402300800000); /* RFC 3339 has four digits for a year */
 static const char schema[] = "haldane.verdict/1";
@@ -31,6 +34,7 @@ struct verdict *verdict_new(void)
     struct verdict *verdict = mem_alloc(1, sizeof *verdict);
     verdict->traffic_expected = NAN;
     verdict->traffic_observed = NAN;
+    verdict->kayenta_score = verdict->kayenta_pass = verdict->kayenta_marginal = NAN;
     return verdict;
 }
 
@@ -46,9 +50,14 @@ void verdict_free(struct verdict *verdict)
         free(metric->edges);
         free(metric->reason);
     }
+    for (size_t g = 0; g < verdict->guardrail_count; g++) {
+        free(verdict->guardrails[g].name);
+        free(verdict->guardrails[g].reason);
+    }
     for (size_t w = 0; w < verdict->warning_count; w++)
         free(verdict->warnings[w]);
     free(verdict->metrics);
+    free(verdict->guardrails);
     free(verdict->warnings);
     free(verdict->rollout);
     free(verdict->service);
@@ -78,7 +87,20 @@ bool verdict_is_harm(const struct verdict *verdict)
     for (size_t m = 0; m < verdict->metric_count; m++)
         if (verdict->metrics[m].critical && verdict->metrics[m].status == METRIC_HARMED)
             return true;
-    return false;
+    for (size_t g = 0; g < verdict->guardrail_count; g++)
+        if (verdict->guardrails[g].status == GUARDRAIL_FIRING)
+            return true;
+    return verdict->kayenta_score < verdict->kayenta_marginal;
+}
+
+bool metric_bets_on_harm(const struct metric_verdict *metric)
+{
+    return metric->type != METRIC_GAUGE || metric->abort_ratio >= 1;
+}
+
+bool metric_proves_safety(const struct metric_verdict *metric)
+{
+    return metric->type != METRIC_GAUGE;
 }
 
 /* --- writing --- */
@@ -102,6 +124,11 @@ static cJSON *arm_json(const struct metric_verdict *metric, const struct arm_sum
     if (!arm->present)
         return cJSON_CreateNull();
     cJSON *object = cJSON_CreateObject();
+    if (metric->type == METRIC_GAUGE) {
+        json_add_number(object, "n", (double)arm->samples);
+        json_add_number(object, "median", arm->median);
+        return object;
+    }
     json_add_number(object, "requests", (double)arm->requests);
     if (metric->type == METRIC_ERRORS) {
         json_add_number(object, "failed", (double)arm->failed);
@@ -135,6 +162,28 @@ static cJSON *slower_json(double slower)
     return object;
 }
 
+static cJSON *abort_json(const struct metric_verdict *metric)
+{
+    if (metric->type == METRIC_LATENCY)
+        return slower_json(metric->abort_slower);
+    if (!metric_bets_on_harm(metric))
+        return cJSON_CreateNull();
+    return margin_json(metric->abort_ratio, metric->abort_absolute);
+}
+
+static cJSON *promote_json(const struct metric_verdict *metric)
+{
+    switch (metric->type) {
+    case METRIC_ERRORS:
+        return margin_json(metric->promote_ratio, metric->promote_absolute);
+    case METRIC_LATENCY:
+        return slower_json(metric->promote_slower);
+    case METRIC_GAUGE:
+        break;
+    }
+    return cJSON_CreateNull();
+}
+
 static cJSON *effect_json(const struct effect *effect)
 {
     cJSON *object = cJSON_CreateObject();
@@ -146,6 +195,19 @@ static cJSON *effect_json(const struct effect *effect)
     json_add_number(object, "confidence", effect->confidence);
     if (isfinite(effect->at_edge))
         json_add_number(object, "at_edge", effect->at_edge);
+    return object;
+}
+
+static cJSON *evidence_json(const struct metric_verdict *metric)
+{
+    const struct evidence_values *values = &metric->evidence;
+    bool harm = metric_bets_on_harm(metric), safe = metric_proves_safety(metric);
+    cJSON *object = cJSON_CreateObject();
+    json_add_number(object, "harm", harm ? values->harm : NAN);
+    json_add_number(object, "hold", harm ? values->hold : NAN);
+    json_add_number(object, "safe", safe ? values->safe : NAN);
+    json_add_number(object, "harm_needed", harm ? values->harm_needed : NAN);
+    json_add_number(object, "safe_needed", safe ? values->safe_needed : NAN);
     return object;
 }
 
@@ -166,21 +228,42 @@ static cJSON *metric_json(const struct metric_verdict *metric)
     for (int t = 0; t < TRACKS; t++)
         cJSON_AddItemToObject(object, track_names[t], arm_json(metric, &metric->arms[t]));
     cJSON_AddItemToObject(object, "effect", effect_json(&metric->effect));
-    cJSON *evidence = cJSON_AddObjectToObject(object, "evidence");
-    json_add_number(evidence, "harm", metric->evidence.harm);
-    json_add_number(evidence, "hold", metric->evidence.hold);
-    json_add_number(evidence, "safe", metric->evidence.safe);
-    json_add_number(evidence, "harm_needed", metric->evidence.harm_needed);
-    json_add_number(evidence, "safe_needed", metric->evidence.safe_needed);
-    bool errors = metric->type == METRIC_ERRORS;
-    cJSON_AddItemToObject(object, "abort_above",
-                          errors ? margin_json(metric->abort_ratio, metric->abort_absolute)
-                                 : slower_json(metric->abort_slower));
-    cJSON_AddItemToObject(object, "promote_below",
-                          errors ? margin_json(metric->promote_ratio, metric->promote_absolute)
-                                 : slower_json(metric->promote_slower));
+    cJSON_AddItemToObject(object, "evidence", evidence_json(metric));
+    cJSON_AddItemToObject(object, "abort_above", abort_json(metric));
+    cJSON_AddItemToObject(object, "promote_below", promote_json(metric));
     add_string(object, "reason", metric->reason);
+    if (metric->classification) {
+        cJSON_AddStringToObject(object, "classification", metric->classification);
+        json_add_number(object, "deviation", metric->deviation);
+    }
     return object;
+}
+
+static cJSON *guardrail_json(const struct guardrail_verdict *guardrail)
+{
+    bool counts = guardrail->kind != GUARDRAIL_VALUE, proves = guardrail->kind == GUARDRAIL_RATE;
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "name", guardrail->name);
+    cJSON_AddStringToObject(object, "kind", guardrail_kind_names[guardrail->kind]);
+    cJSON_AddStringToObject(object, "status", guardrail_status_names[guardrail->status]);
+    json_add_number(object, "value", guardrail->value);
+    json_add_number(object, "limit", guardrail->limit);
+    json_add_number(object, "requests", counts ? (double)guardrail->requests : NAN);
+    json_add_number(object, "failed", counts ? (double)guardrail->failed : NAN);
+    json_add_number(object, "evidence", proves ? guardrail->evidence : NAN);
+    json_add_number(object, "evidence_needed", proves ? guardrail->evidence_needed : NAN);
+    add_string(object, "reason", guardrail->reason);
+    return object;
+}
+
+static void add_kayenta(cJSON *root, const struct verdict *verdict)
+{
+    if (isnan(verdict->kayenta_score))
+        return;
+    cJSON *kayenta = cJSON_AddObjectToObject(root, "kayenta");
+    json_add_number(kayenta, "score", verdict->kayenta_score);
+    json_add_number(kayenta, "pass", verdict->kayenta_pass);
+    json_add_number(kayenta, "marginal", verdict->kayenta_marginal);
 }
 
 char *verdict_to_json(const struct verdict *verdict)
@@ -213,7 +296,10 @@ char *verdict_to_json(const struct verdict *verdict)
     cJSON *metrics = cJSON_AddArrayToObject(root, "metrics");
     for (size_t m = 0; m < verdict->metric_count; m++)
         cJSON_AddItemToArray(metrics, metric_json(&verdict->metrics[m]));
-    cJSON_AddArrayToObject(root, "guardrails");
+    cJSON *guardrails = cJSON_AddArrayToObject(root, "guardrails");
+    for (size_t g = 0; g < verdict->guardrail_count; g++)
+        cJSON_AddItemToArray(guardrails, guardrail_json(&verdict->guardrails[g]));
+    add_kayenta(root, verdict);
     cJSON *traffic = cJSON_AddObjectToObject(root, "traffic");
     json_add_number(traffic, "expected", verdict->traffic_expected);
     json_add_number(traffic, "observed", verdict->traffic_observed);
@@ -320,6 +406,10 @@ static bool read_arm(const cJSON *above, struct metric_verdict *metric, enum tra
     if (!cJSON_IsObject(object))
         return error_set(err, ERROR_DATA, "%s: must be an object or null", where);
     arm->present = true;
+    if (metric->type == METRIC_GAUGE) {
+        arm->median = json_number_or(object, "median", NAN);
+        return json_count(object, "n", where, &arm->samples, err);
+    }
     if (!json_count(object, "requests", where, &arm->requests, err))
         return false;
     if (metric->type == METRIC_ERRORS) {
@@ -366,6 +456,43 @@ static void read_effect(const cJSON *above, struct effect *effect)
     effect->at_edge = json_number_or(object, "at_edge", NAN);
 }
 
+/* Either margin must be an object, but a gauge may lack one or both. */
+static bool read_margins(const cJSON *object, const char *where, struct metric_verdict *metric, struct error *err)
+{
+    static const char *const names[] = {"abort_above", "promote_below"};
+    const cJSON *margins[2] = {NULL, NULL};
+    for (size_t i = 0; i < 2; i++) {
+        bool none = cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(object, names[i]));
+        if (none && metric->type == METRIC_GAUGE)
+            continue;
+        margins[i] = json_object(object, names[i], where, err);
+        if (!margins[i])
+            return false;
+    }
+    metric->abort_ratio = json_number_or(margins[0], "ratio", NAN);
+    metric->abort_absolute = json_number_or(margins[0], "absolute", NAN);
+    metric->abort_slower = json_number_or(margins[0], "slower", NAN);
+    metric->promote_ratio = json_number_or(margins[1], "ratio", NAN);
+    metric->promote_absolute = json_number_or(margins[1], "absolute", NAN);
+    metric->promote_slower = json_number_or(margins[1], "slower", NAN);
+    return true;
+}
+
+static bool read_classification(const cJSON *object, const char *where, struct metric_verdict *metric,
+                                struct error *err)
+{
+    metric->deviation = NAN;
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, "classification");
+    if (!item || cJSON_IsNull(item))
+        return true;
+    int class;
+    if (!read_name(object, "classification", where, classifications, &class, err))
+        return false;
+    metric->classification = classifications[class];
+    metric->deviation = json_number_or(object, "deviation", NAN);
+    return true;
+}
+
 static bool read_metric(const cJSON *object, struct metric_verdict *metric, const char *where, struct error *err)
 {
     int type, status;
@@ -385,22 +512,14 @@ static bool read_metric(const cJSON *object, struct metric_verdict *metric, cons
             return false;
     read_effect(object, &metric->effect);
     const cJSON *evidence = json_object(object, "evidence", where, err);
-    const cJSON *abort_above = evidence ? json_object(object, "abort_above", where, err) : NULL;
-    const cJSON *promote_below = abort_above ? json_object(object, "promote_below", where, err) : NULL;
-    if (!promote_below)
+    if (!evidence || !read_margins(object, where, metric, err))
         return false;
     metric->evidence =
         (struct evidence_values){json_number_or(evidence, "harm", NAN), json_number_or(evidence, "hold", NAN),
                                  json_number_or(evidence, "safe", NAN), json_number_or(evidence, "harm_needed", NAN),
                                  json_number_or(evidence, "safe_needed", NAN)};
-    metric->abort_ratio = json_number_or(abort_above, "ratio", NAN);
-    metric->abort_absolute = json_number_or(abort_above, "absolute", NAN);
-    metric->abort_slower = json_number_or(abort_above, "slower", NAN);
-    metric->promote_ratio = json_number_or(promote_below, "ratio", NAN);
-    metric->promote_absolute = json_number_or(promote_below, "absolute", NAN);
-    metric->promote_slower = json_number_or(promote_below, "slower", NAN);
     metric->reason = read_text(object, "reason");
-    return true;
+    return read_classification(object, where, metric, err);
 }
 
 static bool read_metrics(struct verdict *verdict, const cJSON *root, struct error *err)
@@ -420,6 +539,59 @@ static bool read_metrics(struct verdict *verdict, const cJSON *root, struct erro
             return false;
     }
     return true;
+}
+
+static bool read_guardrail(const cJSON *object, struct guardrail_verdict *guardrail, const char *where,
+                           struct error *err)
+{
+    int kind, status;
+    const char *name = json_string(object, "name", where, err);
+    if (!name || !read_name(object, "kind", where, guardrail_kind_names, &kind, err) ||
+        !read_name(object, "status", where, guardrail_status_names, &status, err) ||
+        !json_number(object, "limit", where, &guardrail->limit, err))
+        return false;
+    guardrail->name = mem_strdup(name);
+    guardrail->kind = (enum guardrail_kind)kind;
+    guardrail->status = (enum guardrail_status)status;
+    guardrail->value = json_number_or(object, "value", NAN);
+    guardrail->evidence = json_number_or(object, "evidence", NAN);
+    guardrail->evidence_needed = json_number_or(object, "evidence_needed", NAN);
+    guardrail->reason = read_text(object, "reason");
+    return guardrail->kind == GUARDRAIL_VALUE || (json_count(object, "requests", where, &guardrail->requests, err) &&
+                                                  json_count(object, "failed", where, &guardrail->failed, err));
+}
+
+/* Verdicts of older versions have an empty list or none. */
+static bool read_guardrails(struct verdict *verdict, const cJSON *root, struct error *err)
+{
+    if (!cJSON_GetObjectItemCaseSensitive(root, "guardrails"))
+        return true;
+    const cJSON *guardrails = json_array(root, "guardrails", "verdict", err);
+    if (!guardrails)
+        return false;
+    verdict->guardrails = mem_alloc((size_t)cJSON_GetArraySize(guardrails), sizeof *verdict->guardrails);
+    const cJSON *item;
+    cJSON_ArrayForEach(item, guardrails)
+    {
+        char where[64];
+        snprintf(where, sizeof where, "guardrails[%zu]", verdict->guardrail_count);
+        if (!cJSON_IsObject(item))
+            return error_set(err, ERROR_DATA, "%s: must be an object", where);
+        if (!read_guardrail(item, &verdict->guardrails[verdict->guardrail_count++], where, err))
+            return false;
+    }
+    return true;
+}
+
+static bool read_kayenta(struct verdict *verdict, const cJSON *root, struct error *err)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, "kayenta");
+    if (!item || cJSON_IsNull(item))
+        return true;
+    const cJSON *kayenta = json_object(root, "kayenta", "verdict", err);
+    return kayenta && json_number(kayenta, "score", "kayenta", &verdict->kayenta_score, err) &&
+           json_number(kayenta, "pass", "kayenta", &verdict->kayenta_pass, err) &&
+           json_number(kayenta, "marginal", "kayenta", &verdict->kayenta_marginal, err);
 }
 
 static bool read_step(struct verdict *verdict, const cJSON *root, struct error *err)
@@ -483,7 +655,7 @@ static bool read_verdict(struct verdict *verdict, const cJSON *root, struct erro
         if (cJSON_IsString(item))
             verdict_warn(verdict, "%s", item->valuestring);
     }
-    return read_metrics(verdict, root, err);
+    return read_metrics(verdict, root, err) && read_guardrails(verdict, root, err) && read_kayenta(verdict, root, err);
 }
 
 struct verdict *verdict_from_json(const char *text, size_t length, struct error *err)

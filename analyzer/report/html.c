@@ -115,6 +115,54 @@ static void put_pill(struct strbuf *out, enum metric_status status)
     strbuf_printf(out, "<span class=\"pill %s\">%s</span>", metric_status_names[status], status_words(status));
 }
 
+static void put_guardrail(struct strbuf *out, const struct guardrail_verdict *guardrail)
+{
+    static const char *const signs[] = {"✓", "✕", "?"};
+    char *measured = guardrail_text(guardrail);
+    bool told = guardrail_speaks(guardrail);
+    strbuf_printf(out, "<tr%s><th scope=\"row\">", told ? " class=\"goes-on\"" : "");
+    put_html(out, guardrail->name);
+    strbuf_printf(out,
+                  "</th><td class=\"t\"><span class=\"pill %s\"><span aria-hidden=\"true\">%s</span> %s</span></td>"
+                  "<td class=\"t\">",
+                  guardrail_status_names[guardrail->status], signs[guardrail->status],
+                  guardrail_words(guardrail->status));
+    put_html(out, measured);
+    strbuf_printf(out, "</td><td class=\"n\">%s</td></tr>\n", guardrail_limit(guardrail, TEXT));
+    free(measured);
+    if (!told)
+        return;
+    strbuf_puts(out, "<tr><td colspan=\"4\">");
+    put_html(out, guardrail->reason);
+    strbuf_puts(out, "</td></tr>\n");
+}
+
+static void put_guardrails(struct strbuf *out, const struct verdict *verdict)
+{
+    if (verdict->guardrail_count == 0)
+        return;
+    strbuf_puts(out,
+                "<h2>Guardrails</h2>\n<section class=\"card\">\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
+                "aria-label=\"Guardrails\"><table>\n<caption>Absolute limits of the canary; one that fires sends "
+                "all traffic back</caption>\n<thead><tr><th scope=\"col\">guardrail</th><th scope=\"col\" "
+                "class=\"t\">status</th><th scope=\"col\" class=\"t\">measured</th><th scope=\"col\">limit</th>"
+                "</tr></thead>\n<tbody>\n");
+    for (size_t g = 0; g < verdict->guardrail_count; g++)
+        put_guardrail(out, &verdict->guardrails[g]);
+    strbuf_puts(out, "</tbody>\n</table></div>\n</section>\n");
+}
+
+static void put_kayenta(struct strbuf *out, const struct verdict *verdict)
+{
+    char *score = kayenta_text(verdict);
+    if (!score)
+        return;
+    strbuf_puts(out, "<section class=\"card\"><p><b>Kayenta’s score</b> ");
+    put_html(out, score);
+    strbuf_puts(out, "</p></section>\n");
+    free(score);
+}
+
 /* What one arm shows in a line: its failures, or its last quantile. */
 static void put_arm_brief(struct strbuf *out, const struct metric_verdict *metric, enum track track)
 {
@@ -124,6 +172,8 @@ static void put_arm_brief(struct strbuf *out, const struct metric_verdict *metri
         strbuf_puts(out, "no data");
     else if (metric->type == METRIC_ERRORS)
         strbuf_puts(out, format_share(arm->rate, TEXT));
+    else if (metric->type == METRIC_GAUGE)
+        strbuf_puts(out, format_number(arm->median, TEXT));
     else if (metric->quantile_count)
         strbuf_printf(out, "p%.6g %s", metric->quantiles[metric->quantile_count - 1] * 100,
                       format_latency(arm->quantiles[metric->quantile_count - 1], TEXT));
@@ -141,16 +191,20 @@ static void put_overview_row(struct strbuf *out, const struct metric_verdict *m)
     strbuf_puts(out, "</td>");
     put_arm_brief(out, m, TRACK_STABLE);
     put_arm_brief(out, m, TRACK_CANARY);
-    strbuf_printf(out, "<td class=\"n\">%s</td>", format_ratio(m->effect.estimate, TEXT));
+    strbuf_printf(out, "<td class=\"n\">%s</td>", effect_brief(m, TEXT));
     const struct {
         const char *class;
+        bool there;
         double value, needed;
-    } bars[] = {{"harm", m->evidence.harm, m->evidence.harm_needed},
-                {"safe", m->evidence.safe, m->evidence.safe_needed}};
+    } bars[] = {{"harm", metric_bets_on_harm(m), m->evidence.harm, m->evidence.harm_needed},
+                {"safe", metric_proves_safety(m), m->evidence.safe, m->evidence.safe_needed}};
     for (size_t i = 0; i < 2; i++) {
         double fill = evidence_fill(bars[i].value, bars[i].needed);
         strbuf_puts(out, "<td>");
-        put_bar(out, bars[i].class, fill, format_share(fill, TEXT));
+        if (bars[i].there)
+            put_bar(out, bars[i].class, fill, format_share(fill, TEXT));
+        else
+            strbuf_puts(out, "–");
         strbuf_puts(out, "</td>");
     }
     strbuf_puts(out, "</tr>\n");
@@ -165,7 +219,7 @@ static void put_overview(struct strbuf *out, const struct verdict *verdict)
              "aria-label=\"All metrics\"><table>\n<caption>All metrics at the last look; bars of evidence fill up to "
              "what decides</caption>\n<thead><tr>");
     static const char *const heads[][2] = {{"metric", ""}, {"status", ""}, {"stable", "wide"}, {"canary", "wide"},
-                                           {"ratio", ""},  {"harm", "w"},  {"safety", "w"}};
+                                           {"effect", ""}, {"harm", "w"},  {"safety", "w"}};
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)
         strbuf_printf(out, "<th scope=\"col\" class=\"%s\">%s</th>", heads[i][1], heads[i][0]);
     strbuf_puts(out, "</tr></thead>\n<tbody>\n");
@@ -187,8 +241,13 @@ static void put_comparison(struct strbuf *out, const struct metric_verdict *m)
     strbuf_puts(out, "<div class=\"scroll\"><table>\n<caption>All looks that were evidence</caption>\n<thead><tr>"
                      "<th scope=\"col\"></th><th scope=\"col\">stable</th><th scope=\"col\">canary</th></tr></thead>\n"
                      "<tbody>\n");
-    put_row(out, "requests", stable->present ? format_count(stable->requests, TEXT) : "no data",
-            canary->present ? format_count(canary->requests, TEXT) : "no data");
+    bool gauge = m->type == METRIC_GAUGE;
+    put_row(out, gauge ? "looks" : "requests",
+            stable->present ? format_count(gauge ? stable->samples : stable->requests, TEXT) : "no data",
+            canary->present ? format_count(gauge ? canary->samples : canary->requests, TEXT) : "no data");
+    if (gauge)
+        put_row(out, "median", stable->present ? format_number(stable->median, TEXT) : "–",
+                canary->present ? format_number(canary->median, TEXT) : "–");
     if (m->type == METRIC_ERRORS) {
         put_row(out, "failed", stable->present ? format_count(stable->failed, TEXT) : "–",
                 canary->present ? format_count(canary->failed, TEXT) : "–");
@@ -208,19 +267,29 @@ static void put_comparison(struct strbuf *out, const struct metric_verdict *m)
 
 static void put_measured(struct strbuf *out, const struct metric_verdict *m)
 {
-    char *effect = effect_text(m), *harm = abort_text(m), *safe = promote_text(m);
+    char *effect = effect_text(m), *harm = abort_text(m), *safe = metric_proves_safety(m) ? promote_text(m) : NULL;
+    char *classification = classification_text(m);
     strbuf_puts(out, "<dl class=\"facts\">\n");
-    put_fact(out, "Canary / stable", effect);
+    put_fact(out, m->type == METRIC_GAUGE ? "Canary − stable" : "Canary / stable", effect);
     put_fact(out, "Harm", harm);
-    put_fact(out, "Safe", safe);
+    if (safe)
+        put_fact(out, "Safe", safe);
+    if (classification)
+        put_fact(out, "Kayenta", classification);
     strbuf_puts(out, "</dl>\n<div class=\"bars\">\n");
-    put_evidence_bar(out, "toward harm", "harm", m->evidence.harm, m->evidence.harm_needed, "to abort");
-    put_evidence_bar(out, "toward safety", "safe", m->evidence.safe, m->evidence.safe_needed, "to promote");
+    if (metric_bets_on_harm(m))
+        put_evidence_bar(out, "toward harm", "harm", m->evidence.harm, m->evidence.harm_needed, harm_goal(m));
+    if (metric_proves_safety(m))
+        put_evidence_bar(out, "toward safety", "safe", m->evidence.safe, m->evidence.safe_needed, "to promote");
     strbuf_puts(out, "</div>\n");
     free(effect);
     free(harm);
     free(safe);
+    free(classification);
 }
+
+enum { PICTURES = 3 };
+typedef void plot_fn(struct plots *plots, size_t metric);
 
 static void put_metric(struct plots *plots, size_t index)
 {
@@ -230,24 +299,28 @@ static void put_metric(struct plots *plots, size_t index)
     put_html(out, m->name);
     strbuf_puts(out, "</h3> ");
     put_pill(out, m->status);
-    strbuf_printf(out, " <span class=\"soft\">%s, %s</span></div>\n", metric_type_names[m->type],
-                  m->critical ? "critical" : "never aborts");
+    strbuf_printf(out, " <span class=\"soft\">%s, %s</span></div>\n", metric_type_names[m->type], role_words(m));
     if (m->reason && *m->reason) {
         strbuf_puts(out, "<p>");
         put_html(out, m->reason);
         strbuf_puts(out, "</p>\n");
     }
-    bool latency = m->type == METRIC_LATENCY;
+    /* Of an odd number of pictures, the first stands beside the numbers. */
+    plot_fn *const pictures[] = {m->type == METRIC_LATENCY ? plot_latency : NULL,
+                                 m->type == METRIC_GAUGE ? plot_gauge : plot_ratio,
+                                 metric_bets_on_harm(m) ? plot_evidence : NULL};
+    size_t beside = pictures[0] ? 0 : pictures[2] ? PICTURES : 1;
     strbuf_puts(out, "<div class=\"two\">\n<div>\n");
     put_comparison(out, m);
-    strbuf_puts(out, latency ? "" : "</div>\n<div>\n");
+    strbuf_puts(out, beside < PICTURES ? "" : "</div>\n<div>\n");
     put_measured(out, m);
     strbuf_puts(out, "</div>\n");
-    if (latency)
-        plot_latency(plots, index);
+    if (beside < PICTURES)
+        pictures[beside](plots, index);
     strbuf_puts(out, "</div>\n<div class=\"two\">\n");
-    plot_ratio(plots, index);
-    plot_evidence(plots, index);
+    for (size_t i = 0; i < PICTURES; i++)
+        if (pictures[i] && i != beside)
+            pictures[i](plots, index);
     strbuf_puts(out, "</div>\n</section>\n");
 }
 
@@ -373,12 +446,18 @@ char *report_html(const struct report *report)
     plots_begin(&plots, &out, report, story);
     put_head(&out, report, story);
     put_warnings(&out, story->last);
+    bool quiet = guardrails_are_ok(story->last); /* then they need not come first */
+    if (!quiet)
+        put_guardrails(&out, story->last);
     strbuf_puts(&out, "<h2>Metrics</h2>\n");
+    put_kayenta(&out, story->last);
     if (story->last->metric_count == 0)
         strbuf_puts(&out, "<p class=\"empty\">No metric was judged.</p>\n");
     put_overview(&out, story->last);
     for (size_t i = 0; i < story->last->metric_count; i++)
         put_metric(&plots, i);
+    if (quiet)
+        put_guardrails(&out, story->last);
     put_traffic(&plots);
     put_budget(&out, story->last);
     put_audit(&out, report);

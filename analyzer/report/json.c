@@ -7,6 +7,7 @@
 #include "base/duration.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 static void put_time(struct strbuf *out, const char *name, int64_t unix_ms)
@@ -66,6 +67,8 @@ static void put_look(struct strbuf *out, const struct verdict *verdict)
         put_number(out, "upper", m->effect.upper);
         put_number(out, "harm", m->evidence.harm);
         put_number(out, "safe", m->evidence.safe);
+        for (int t = 0; t < TRACKS && m->type == METRIC_GAUGE; t++)
+            put_number(out, track_names[t], m->arms[t].present ? m->arms[t].median : NAN);
         strbuf_puts(out, "}");
     }
     strbuf_puts(out, "]}");

@@ -34,6 +34,10 @@ static void put_heading(struct strbuf *out, const struct report *report, const s
         put_markdown(out, report->rollout->id);
     }
     strbuf_puts(out, "\n");
+    char *score = kayenta_text(story->last);
+    if (score)
+        put_labelled(out, "Kayenta's score", score);
+    free(score);
     for (size_t i = 0; i < story->last->warning_count; i++)
         put_labelled(out, "Warning", story->last->warnings[i]);
 }
@@ -43,6 +47,10 @@ static void put_arm(struct strbuf *out, const struct metric_verdict *m, enum tra
     const struct arm_summary *arm = &m->arms[track];
     if (!arm->present) {
         strbuf_puts(out, "no data");
+        return;
+    }
+    if (m->type == METRIC_GAUGE) {
+        strbuf_printf(out, "%s (%s looks)", format_number(arm->median, TEXT), format_count(arm->samples, TEXT));
         return;
     }
     if (m->type == METRIC_ERRORS) {
@@ -55,6 +63,14 @@ static void put_arm(struct strbuf *out, const struct metric_verdict *m, enum tra
     strbuf_printf(out, " (%s)", format_count(arm->requests, TEXT));
 }
 
+static void put_evidence(struct strbuf *out, bool there, double value, double needed)
+{
+    if (there)
+        strbuf_printf(out, " | %s of %s", format_evidence(value, TEXT), format_evidence(needed, TEXT));
+    else
+        strbuf_puts(out, " | –");
+}
+
 static void put_row(struct strbuf *out, const struct metric_verdict *m)
 {
     strbuf_puts(out, "| ");
@@ -63,36 +79,60 @@ static void put_row(struct strbuf *out, const struct metric_verdict *m)
     put_arm(out, m, TRACK_STABLE);
     strbuf_puts(out, " | ");
     put_arm(out, m, TRACK_CANARY);
-    if (has_effect(m))
-        strbuf_printf(out, " | %s (%s)", format_ratio(m->effect.estimate, TEXT),
-                      format_interval(m->effect.lower, m->effect.upper, TEXT));
-    else
-        strbuf_puts(out, " | –");
-    strbuf_printf(out, " | %s of %s | %s of %s |\n", format_evidence(m->evidence.harm, TEXT),
-                  format_evidence(m->evidence.harm_needed, TEXT), format_evidence(m->evidence.safe, TEXT),
-                  format_evidence(m->evidence.safe_needed, TEXT));
+    strbuf_printf(out, " | %s", effect_brief(m, TEXT));
+    if (has_effect(m) && m->type != METRIC_GAUGE)
+        strbuf_printf(out, " (%s)", format_interval(m->effect.lower, m->effect.upper, TEXT));
+    put_evidence(out, metric_bets_on_harm(m), m->evidence.harm, m->evidence.harm_needed);
+    put_evidence(out, metric_proves_safety(m), m->evidence.safe, m->evidence.safe_needed);
+    strbuf_puts(out, " |\n");
+}
+
+static void put_sentence(struct strbuf *out, const struct metric_verdict *m)
+{
+    char *margins = margins_text(m), *classification = classification_text(m);
+    strbuf_puts(out, "- **");
+    put_markdown(out, m->name);
+    strbuf_puts(out, "**: ");
+    put_markdown(out, text_or(m->reason, "no reason was recorded"));
+    strbuf_printf(out, " *(%s%s%s)*\n", margins, classification ? "; Kayenta: " : "",
+                  classification ? classification : "");
+    free(margins);
+    free(classification);
 }
 
 static void put_metrics(struct strbuf *out, const struct verdict *verdict)
 {
     if (verdict->metric_count == 0)
         return;
-    strbuf_puts(out, "\n| metric | status | stable | canary | ratio | toward harm | toward safety |\n"
+    strbuf_puts(out, "\n| metric | status | stable | canary | effect | toward harm | toward safety |\n"
                      "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n");
     for (size_t i = 0; i < verdict->metric_count; i++)
         put_row(out, &verdict->metrics[i]);
     strbuf_puts(out, "\n");
-    for (size_t i = 0; i < verdict->metric_count; i++) {
-        const struct metric_verdict *m = &verdict->metrics[i];
-        char *harm = abort_text(m), *safe = promote_text(m);
-        strbuf_puts(out, "- **");
-        put_markdown(out, m->name);
-        strbuf_puts(out, "**: ");
-        put_markdown(out, text_or(m->reason, "no reason was recorded"));
-        strbuf_printf(out, " *(%s; %s)*\n", harm, safe);
-        free(harm);
-        free(safe);
-    }
+    for (size_t i = 0; i < verdict->metric_count; i++)
+        put_sentence(out, &verdict->metrics[i]);
+}
+
+static void put_guardrail(struct strbuf *out, const struct guardrail_verdict *guardrail)
+{
+    static const char *const signs[] = {"✓", "✕", "?"};
+    char *measured = guardrail_text(guardrail);
+    strbuf_puts(out, "| ");
+    put_markdown(out, guardrail->name);
+    strbuf_printf(out, " | %s **%s** | %s | %s | ", signs[guardrail->status], guardrail_words(guardrail->status),
+                  measured, guardrail_limit(guardrail, TEXT));
+    put_markdown(out, guardrail->reason);
+    strbuf_puts(out, " |\n");
+    free(measured);
+}
+
+static void put_guardrails(struct strbuf *out, const struct verdict *verdict)
+{
+    if (verdict->guardrail_count == 0)
+        return;
+    strbuf_puts(out, "\n| guardrail | status | measured | limit | |\n| --- | --- | --- | ---: | --- |\n");
+    for (size_t g = 0; g < verdict->guardrail_count; g++)
+        put_guardrail(out, &verdict->guardrails[g]);
 }
 
 static void put_stays(struct strbuf *out, const struct story *story)
@@ -144,6 +184,7 @@ char *report_markdown(const struct report *report)
     struct strbuf out = {0};
     struct story *story = story_tell(report);
     put_heading(&out, report, story);
+    put_guardrails(&out, story->last);
     put_metrics(&out, story->last);
     put_stays(&out, story);
     put_audit(&out, report);

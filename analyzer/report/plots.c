@@ -152,13 +152,16 @@ void plot_weight(struct plots *plots)
     free(words);
 }
 
-/* The metric whose requests stand for the service's: the first that counts errors, else the first. */
+/* The metric whose requests stand for the service's: the first that counts errors, else the first that counts any. */
 static const struct metric_verdict *volume_metric(const struct verdict *last)
 {
     for (size_t i = 0; i < last->metric_count; i++)
         if (last->metrics[i].type == METRIC_ERRORS)
             return &last->metrics[i];
-    return last->metric_count ? &last->metrics[0] : NULL;
+    for (size_t i = 0; i < last->metric_count; i++)
+        if (last->metrics[i].type == METRIC_LATENCY)
+            return &last->metrics[i];
+    return NULL;
 }
 
 struct growth {
@@ -386,6 +389,109 @@ void plot_ratio(struct plots *plots, size_t metric)
     free(h);
 }
 
+/* A power of a thousand that leaves at most four digits before the point. */
+struct magnitude {
+    double size;
+    const char *words;
+};
+
+static struct magnitude magnitude_of(double most)
+{
+    static const struct magnitude known[] = {
+        {1e12, "in trillions"},   {1e9, "in billions"},    {1e6, "in millions"},   {1e3, "in thousands"}, {1, ""},
+        {1e-3, "in thousandths"}, {1e-6, "in millionths"}, {1e-9, "in billionths"}};
+    enum { COUNT = sizeof known / sizeof known[0] };
+    if (!(most > 0) || most >= known[0].size * 1e4 || most < known[COUNT - 1].size)
+        return (struct magnitude){1, ""};
+    if (most >= 0.1 && most < 1e5)
+        return (struct magnitude){1, ""};
+    size_t i = 0;
+    while (i + 1 < COUNT && most < known[i].size)
+        i++;
+    return known[i];
+}
+
+struct medians {
+    double at[PLOT_POINTS], of[TRACKS][PLOT_POINTS];
+    double low, high;
+    struct magnitude unit;
+};
+
+/* All of them in the unit of the axis, so that its labels stay short; a flat gauge is drawn flat. */
+static struct medians *medians_of(const struct plots *plots, size_t metric)
+{
+    const double least_span = 0.01; /* of the size: less would blow up differences that nobody minds */
+    struct medians *medians = mem_alloc(1, sizeof *medians);
+    const char *name = plots->story->last->metrics[metric].name;
+    medians->low = INFINITY;
+    medians->high = -INFINITY;
+    for (size_t i = 0; i < plots->count; i++) {
+        const struct verdict *verdict = verdict_at(plots, i);
+        const struct metric_verdict *m = same_metric(verdict, name, metric);
+        medians->at[i] = (double)verdict->at_ms;
+        for (int t = 0; t < TRACKS; t++) {
+            double value = m && m->arms[t].present ? finite_or_none(m->arms[t].median) : NAN;
+            medians->of[t][i] = value;
+            medians->low = fmin(medians->low, value);
+            medians->high = fmax(medians->high, value);
+        }
+    }
+    double most = fmax(fabs(medians->low), fabs(medians->high));
+    medians->unit = magnitude_of(most);
+    double room = fmax(0.08 * (medians->high - medians->low), least_span / 2 * (most > 0 ? most : 1));
+    medians->low = (medians->low - room) / medians->unit.size;
+    medians->high = (medians->high + room) / medians->unit.size;
+    for (int t = 0; t < TRACKS; t++)
+        for (size_t i = 0; i < plots->count; i++)
+            medians->of[t][i] /= medians->unit.size;
+    return medians;
+}
+
+static void plot_gauge_inside(const struct plots *plots, struct chart *chart, const struct medians *medians)
+{
+    double ticks[FORMAT_TICKS];
+    char title[FORMAT_TEXT];
+    snprintf(title, sizeof title, "median so far%s%s", *medians->unit.words ? ", " : "", medians->unit.words);
+    chart->y.low = medians->low;
+    chart->y.high = medians->high;
+    chart_y_axis(chart, ticks, format_ticks(medians->low, medians->high, 5, ticks), format_number, title);
+    chart_time_axis(chart);
+    mark_steps(plots, chart);
+    for (int t = 0; t < TRACKS; t++)
+        chart_line(chart, medians->at, medians->of[t], plots->count, JOIN_STRAIGHT, track_names[t]);
+    for (int t = 0; t < TRACKS; t++) {
+        char text[FORMAT_TEXT];
+        double last = last_number(medians->of[t], plots->count);
+        snprintf(text, sizeof text, "%s %.40s", track_names[t], format_number(last, TEXT));
+        chart_label(chart, last, text);
+    }
+}
+
+void plot_gauge(struct plots *plots, size_t metric)
+{
+    const char *title = "Medians of both sides";
+    const struct metric_verdict *last = &plots->story->last->metrics[metric];
+    struct medians *medians = medians_of(plots, metric);
+    if (!(medians->low < medians->high) || !isfinite(medians->high - medians->low)) {
+        figure_empty(plots, title, "No number has been seen yet.");
+        free(medians);
+        return;
+    }
+    char *words =
+        mem_printf("Median of each side's looks so far, over time; at the end stable %s, canary %s.",
+                   format_number(last->arms[TRACK_STABLE].present ? last->arms[TRACK_STABLE].median : NAN, TEXT),
+                   format_number(last->arms[TRACK_CANARY].present ? last->arms[TRACK_CANARY].median : NAN, TEXT));
+    figure_open(plots, title, (struct key[]){{"stable", "stable"}, {"canary", "canary"}}, 2);
+    struct chart chart;
+    chart_open(&chart, plots->out, ++plots->drawn, title, words);
+    time_scale(plots, &chart);
+    plot_gauge_inside(plots, &chart, medians);
+    chart_close(&chart);
+    figure_close(plots);
+    free(words);
+    free(medians);
+}
+
 static void evidence_scale(struct scale *scale, const struct history *h, size_t count,
                            const struct evidence_values *needed)
 {
@@ -414,6 +520,19 @@ static void needed_rule(struct chart *chart, const char *what, double needed, co
     chart_rule(chart, needed, class, text);
 }
 
+static char *evidence_words(const struct metric_verdict *metric)
+{
+    const struct evidence_values *e = &metric->evidence;
+    char *safe = metric_proves_safety(metric)
+                     ? mem_printf(", toward safety %s of %s needed", format_evidence(e->safe, TEXT),
+                                  format_evidence(e->safe_needed, TEXT))
+                     : mem_strdup("");
+    char *words = mem_printf("Over time, as log10 of the e-value. At the end toward harm %s of %s needed%s.",
+                             format_evidence(e->harm, TEXT), format_evidence(e->harm_needed, TEXT), safe);
+    free(safe);
+    return words;
+}
+
 void plot_evidence(struct plots *plots, size_t metric)
 {
     const char *title = "Evidence";
@@ -425,11 +544,9 @@ void plot_evidence(struct plots *plots, size_t metric)
         return;
     }
     const struct evidence_values *e = &last->evidence;
-    char *words = mem_printf("Over time, as log10 of the e-value. At the end toward harm %s of %s needed, toward "
-                             "safety %s of %s needed.",
-                             format_evidence(e->harm, TEXT), format_evidence(e->harm_needed, TEXT),
-                             format_evidence(e->safe, TEXT), format_evidence(e->safe_needed, TEXT));
-    figure_open(plots, title, (struct key[]){{"harm", "of harm"}, {"safe", "of safety, anew at each step"}}, 2);
+    char *words = evidence_words(last);
+    figure_open(plots, title, (struct key[]){{"harm", "of harm"}, {"safe", "of safety, anew at each step"}},
+                metric_proves_safety(last) ? 2 : 1);
     struct chart chart;
     double ticks[FORMAT_TICKS];
     chart_open(&chart, plots->out, ++plots->drawn, title, words);
@@ -440,7 +557,7 @@ void plot_evidence(struct plots *plots, size_t metric)
     chart_time_axis(&chart);
     mark_steps(plots, &chart);
     chart_rule(&chart, 0, "rule even", "nothing");
-    needed_rule(&chart, "abort", e->harm_needed, "rule harm");
+    needed_rule(&chart, last->critical ? "abort" : "harm", e->harm_needed, "rule harm");
     needed_rule(&chart, "promote", e->safe_needed, "rule safe");
     chart_line(&chart, h->at, h->safe, plots->count, JOIN_STRAIGHT, "safe");
     chart_line(&chart, h->at, h->harm, plots->count, JOIN_STRAIGHT, "harm");

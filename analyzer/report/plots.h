@@ -22,6 +22,7 @@ void plots_begin(struct plots *plots, struct strbuf *out, const struct report *r
 void plot_weight(struct plots *plots);
 void plot_requests(struct plots *plots);
 void plot_ratio(struct plots *plots, size_t metric);    /* with its confidence sequence, over time */
+void plot_gauge(struct plots *plots, size_t metric);    /* the medians of both arms so far, over time */
 void plot_evidence(struct plots *plots, size_t metric); /* toward harm and toward safety, over time */
 void plot_latency(struct plots *plots, size_t metric);  /* how large a share is slower than each time, both arms */
 

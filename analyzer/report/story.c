@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,11 +35,90 @@ bool has_effect(const struct metric_verdict *metric)
     return !isnan(metric->effect.estimate) || isfinite(metric->effect.upper) || metric->effect.lower > 0;
 }
 
+const char *role_words(const struct metric_verdict *metric)
+{
+    if (metric->critical)
+        return "critical";
+    return metric_bets_on_harm(metric) ? "never aborts" : "in Kayenta's score";
+}
+
+const char *harm_goal(const struct metric_verdict *metric)
+{
+    return metric->critical ? "to abort" : "to show harm";
+}
+
+const char *effect_name(const struct metric_verdict *metric)
+{
+    return metric->type == METRIC_GAUGE ? "shift" : "ratio";
+}
+
+/* A number with its sign: a shift of 128 reads like a level. */
+static const char *signed_number(double number, char text[FORMAT_TEXT])
+{
+    char plain[FORMAT_TEXT];
+    snprintf(text, FORMAT_TEXT, "%s%.60s", number > 0 ? "+" : "", format_number(number, plain));
+    return text;
+}
+
+/* The shift as a part of stable's median; NAN without one. */
+static double shift_part(const struct metric_verdict *metric)
+{
+    const struct arm_summary *stable = &metric->arms[TRACK_STABLE];
+    double part = stable->present ? metric->effect.estimate / fabs(stable->median) : NAN;
+    return isfinite(part) ? part : NAN;
+}
+
+/* Three digits are enough beside the number itself. */
+static const char *signed_percent(double part, char text[FORMAT_TEXT])
+{
+    double percent = 100 * part;
+    char number[FORMAT_TEXT];
+    if (fabs(percent) < 999.5 && fabs(percent) > 0)
+        snprintf(text, FORMAT_TEXT, "%+.3g %%", percent);
+    else
+        snprintf(text, FORMAT_TEXT, "%.60s %%", signed_number(percent, number));
+    return text;
+}
+
+const char *effect_brief(const struct metric_verdict *metric, char text[FORMAT_TEXT])
+{
+    if (metric->type != METRIC_GAUGE)
+        return format_ratio(metric->effect.estimate, text);
+    double part = shift_part(metric);
+    return isnan(part) ? signed_number(metric->effect.estimate, text) : signed_percent(part, text);
+}
+
+/* "+120 to +135"; an end that is missing is one at infinity. */
+static char *shift_interval(const struct effect *effect)
+{
+    bool below = isfinite(effect->lower), above = isfinite(effect->upper);
+    if (below && above)
+        return mem_printf("%s to %s", signed_number(effect->lower, TEXT), signed_number(effect->upper, TEXT));
+    if (below)
+        return mem_printf("%s or more", signed_number(effect->lower, TEXT));
+    return above ? mem_printf("at most %s", signed_number(effect->upper, TEXT)) : mem_strdup("no bound yet");
+}
+
+static char *shift_text(const struct metric_verdict *metric)
+{
+    const struct effect *effect = &metric->effect;
+    double part = shift_part(metric);
+    char *of_stable = isnan(part) ? mem_strdup("") : mem_printf(", %s of stable", signed_percent(part, TEXT));
+    char *interval = shift_interval(effect);
+    char *text = mem_printf("%s%s (%s, %s at this look alone)", signed_number(effect->estimate, TEXT), of_stable,
+                            interval, format_share(effect->confidence, TEXT));
+    free(of_stable);
+    free(interval);
+    return text;
+}
+
 char *effect_text(const struct metric_verdict *metric)
 {
     const struct effect *effect = &metric->effect;
     if (!has_effect(metric))
         return mem_strdup("–");
+    if (metric->type == METRIC_GAUGE)
+        return shift_text(metric);
     const char *place = isfinite(effect->at_edge) ? ", read at " : "";
     bool robust = effect->method && strcmp(effect->method, "flip") == 0;
     return mem_printf("%s (%s, %s at all looks%s%s%s)", format_ratio(effect->estimate, TEXT),
@@ -61,8 +141,28 @@ static char *latency_margin(const char *verb, double slower)
     return isfinite(slower) ? mem_printf("%s %s slower", verb, format_share(slower, TEXT)) : mem_strdup("–");
 }
 
+/* Without the direction, which the policy knows: what is harm for one gauge is health for another. */
+static char *gauge_margin(const struct metric_verdict *metric)
+{
+    double part = metric->abort_ratio - 1;
+    const char *verb = metric->critical ? "aborts" : "harmed";
+    if (!metric_bets_on_harm(metric))
+        return mem_strdup("as Kayenta classifies it");
+    char *absolute = metric->abort_absolute > 0
+                         ? mem_printf("%s%s", part > 0 ? " + " : "", format_number(metric->abort_absolute, TEXT))
+                         : mem_strdup("");
+    char *text = part > 0
+                     ? mem_printf("%s if shifted by more than %s of stable%s", verb, format_share(part, TEXT), absolute)
+                 : *absolute ? mem_printf("%s if shifted by more than %s", verb, absolute)
+                             : mem_printf("%s if shifted at all", verb);
+    free(absolute);
+    return text;
+}
+
 char *abort_text(const struct metric_verdict *metric)
 {
+    if (metric->type == METRIC_GAUGE)
+        return gauge_margin(metric);
     if (metric->type == METRIC_LATENCY)
         return latency_margin("aborts if more than", metric->abort_slower);
     return errors_margin("aborts above", metric->abort_ratio, metric->abort_absolute);
@@ -73,6 +173,17 @@ char *promote_text(const struct metric_verdict *metric)
     if (metric->type == METRIC_LATENCY)
         return latency_margin("promotes if less than", metric->promote_slower);
     return errors_margin("promotes below", metric->promote_ratio, metric->promote_absolute);
+}
+
+char *margins_text(const struct metric_verdict *metric)
+{
+    char *harm = abort_text(metric);
+    if (!metric_proves_safety(metric))
+        return harm;
+    char *safe = promote_text(metric), *both = mem_printf("%s; %s", harm, safe);
+    free(harm);
+    free(safe);
+    return both;
 }
 
 static double as_ratio(double ratio, double absolute, double stable_rate)
@@ -106,6 +217,78 @@ const struct metric_verdict *same_metric(const struct verdict *verdict, const ch
     return NULL;
 }
 
+char *classification_text(const struct metric_verdict *metric)
+{
+    if (!metric->classification)
+        return NULL;
+    if (isnan(metric->deviation))
+        return mem_strdup(metric->classification);
+    return mem_printf("%s, effect size %s", metric->classification, format_number(metric->deviation, TEXT));
+}
+
+char *kayenta_text(const struct verdict *verdict)
+{
+    double score = verdict->kayenta_score;
+    if (isnan(score))
+        return NULL;
+    return mem_printf("%s of 100, a %s (below %s fails, from %s on passes)", format_number(score, TEXT),
+                      score >= verdict->kayenta_pass       ? "pass"
+                      : score >= verdict->kayenta_marginal ? "marginal pass"
+                                                           : "fail",
+                      format_number(verdict->kayenta_marginal, TEXT), format_number(verdict->kayenta_pass, TEXT));
+}
+
+const char *guardrail_words(enum guardrail_status status)
+{
+    static const char *const words[] = {"ok", "firing", "no data"};
+    return words[status];
+}
+
+const char *guardrail_limit(const struct guardrail_verdict *guardrail, char text[FORMAT_TEXT])
+{
+    return guardrail->kind == GUARDRAIL_VALUE ? format_number(guardrail->limit, text)
+                                              : format_share(guardrail->limit, text);
+}
+
+char *guardrail_text(const struct guardrail_verdict *guardrail)
+{
+    if (isnan(guardrail->value))
+        return mem_strdup("–");
+    switch (guardrail->kind) {
+    case GUARDRAIL_VALUE:
+        return mem_strdup(format_number(guardrail->value, TEXT));
+    case GUARDRAIL_CRASH:
+        return mem_printf("%s of its last requests failed", format_share(guardrail->value, TEXT));
+    case GUARDRAIL_RATE:
+        break;
+    }
+    /* The value is of the whole rollout; the evidence forgets what was good before it got bad. */
+    bool lately = guardrail->status == GUARDRAIL_FIRING && guardrail->value <= guardrail->limit;
+    return mem_printf("%s of %s requests failed%s", format_share(guardrail->value, TEXT),
+                      format_count(guardrail->requests, TEXT), lately ? " (more of late)" : "");
+}
+
+bool guardrails_are_ok(const struct verdict *verdict)
+{
+    for (size_t g = 0; g < verdict->guardrail_count; g++)
+        if (verdict->guardrails[g].status != GUARDRAIL_OK)
+            return false;
+    return true;
+}
+
+bool guardrail_speaks(const struct guardrail_verdict *guardrail)
+{
+    return guardrail->reason && (guardrail->status != GUARDRAIL_OK || guardrail->value > guardrail->limit);
+}
+
+static const struct guardrail_verdict *first_firing(const struct verdict *verdict)
+{
+    for (size_t g = 0; g < verdict->guardrail_count; g++)
+        if (verdict->guardrails[g].status == GUARDRAIL_FIRING)
+            return &verdict->guardrails[g];
+    return NULL;
+}
+
 /* The one that adds most to the average which aborts (its share of the budget times its e-value). */
 static const struct metric_verdict *worst_harmed(const struct verdict *verdict)
 {
@@ -121,9 +304,15 @@ static const struct metric_verdict *worst_harmed(const struct verdict *verdict)
         most = weight;
     }
     for (size_t i = 0; i < verdict->metric_count && !worst; i++)
-        if (verdict->metrics[i].status == METRIC_HARMED)
+        if (verdict->metrics[i].status == METRIC_HARMED && verdict->metrics[i].critical)
             worst = &verdict->metrics[i];
     return worst;
+}
+
+/* Whether a step can be left only on the metric's word: its proof, or its part in Kayenta's score. */
+static bool is_waited_for(const struct metric_verdict *metric)
+{
+    return metric_proves_safety(metric) || !metric_bets_on_harm(metric);
 }
 
 /* Names of the metrics that are not proven safe: "errors, latency and 3 more". NULL: all are. */
@@ -136,7 +325,7 @@ static char *unproven(const struct verdict *verdict, bool no_data_only)
         const struct metric_verdict *m = &verdict->metrics[i];
         if (m->status == METRIC_SAFE || m->status == METRIC_IGNORED)
             continue;
-        if (no_data_only && m->status != METRIC_NO_DATA)
+        if (no_data_only ? m->status != METRIC_NO_DATA : !is_waited_for(m))
             continue;
         if (count++ < SHOWN)
             strbuf_printf(&names, "%s%s", count > 1 ? ", " : "", m->name);
@@ -150,18 +339,73 @@ static char *unproven(const struct verdict *verdict, bool no_data_only)
     return strbuf_take(&names);
 }
 
-static char *blame_line(const struct verdict *verdict, const struct metric_verdict *culprit)
+static void add_blamed_metric(struct strbuf *line, const struct metric_verdict *culprit)
 {
-    if (culprit) {
-        char *effect = effect_text(culprit);
-        char *line = mem_printf("%s: %s", culprit->name, has_effect(culprit) ? effect : "harm was shown");
-        free(effect);
-        return line;
+    char *effect = effect_text(culprit);
+    strbuf_printf(line, "%s: %s", culprit->name, has_effect(culprit) ? effect : "harm was shown");
+    free(effect);
+}
+
+static void add_blamed_guardrails(struct strbuf *line, const struct verdict *verdict)
+{
+    for (size_t g = 0; g < verdict->guardrail_count; g++) {
+        const struct guardrail_verdict *guardrail = &verdict->guardrails[g];
+        if (guardrail->status != GUARDRAIL_FIRING)
+            continue;
+        char *measured = guardrail_text(guardrail);
+        strbuf_printf(line, "%sguardrail %s: %s, the limit is %s", line->length ? "; " : "", guardrail->name, measured,
+                      guardrail_limit(guardrail, TEXT));
+        free(measured);
     }
+}
+
+/* What Kayenta found, metric by metric: "Kayenta's score: 40 of 100 …: memory High". */
+static void add_blamed_score(struct strbuf *line, const struct verdict *verdict)
+{
+    char *score = kayenta_text(verdict);
+    strbuf_printf(line, "Kayenta's score: %s", score);
+    free(score);
+    const char *between = ": ";
+    for (size_t m = 0; m < verdict->metric_count; m++) {
+        const struct metric_verdict *metric = &verdict->metrics[m];
+        if (!metric->classification || strcmp(metric->classification, "Pass") == 0)
+            continue;
+        strbuf_printf(line, "%s%s %s", between, metric->name, metric->classification);
+        between = ", ";
+    }
+}
+
+static char *accusation(const struct verdict *verdict, const struct metric_verdict *culprit)
+{
+    struct strbuf line = {0};
+    if (culprit)
+        add_blamed_metric(&line, culprit);
+    add_blamed_guardrails(&line, verdict);
+    if (line.length == 0 && verdict->kayenta_score < verdict->kayenta_marginal)
+        add_blamed_score(&line, verdict);
+    if (line.length == 0)
+        strbuf_puts(&line, "Harm was shown.");
+    return strbuf_take(&line);
+}
+
+static bool any_waited_for(const struct verdict *verdict)
+{
+    for (size_t m = 0; m < verdict->metric_count; m++)
+        if (is_waited_for(&verdict->metrics[m]))
+            return true;
+    return false;
+}
+
+static char *blame_line(const struct story *story)
+{
+    const struct verdict *verdict = story->last;
+    if (story->harmed)
+        return accusation(verdict, story->culprit);
     char *open = unproven(verdict, false);
     if (!open)
-        return mem_strdup(verdict->metric_count ? "No metric: all are proven safe at this step."
-                                                : "No metric: none was judged.");
+        return mem_strdup(any_waited_for(verdict) ? "No metric: all are proven safe at this step."
+                          : verdict->metric_count ? "No metric: none shows harm."
+                                                  : "No metric: none was judged.");
     char *line = mem_printf("No metric. Not proven safe yet: %s.", open);
     free(open);
     return line;
@@ -199,8 +443,8 @@ static void tell_outcome(struct story *story, const struct rollout *rollout)
     story->why = mem_strdup(last_word);
     if (strcmp(last_word, judge) != 0)
         story->also = mem_strdup(judge);
-    bool harmed = judged ? decision == DECISION_ABORT && verdict_is_harm(story->last) : rollout->cause == CAUSE_HARMED;
-    story->culprit = harmed ? worst_harmed(story->last) : NULL;
+    story->harmed = judged ? verdict_is_harm(story->last) : rollout->cause == CAUSE_HARMED;
+    story->culprit = story->harmed ? worst_harmed(story->last) : NULL;
 }
 
 static char *traffic_line(const struct verdict *last, const struct rollout *rollout)
@@ -252,12 +496,18 @@ static char *advice_aborted(const struct story *story, const struct rollout *rol
     }
     if (!rollout)
         return mem_strdup("Take the canary out of traffic and keep the new version back.");
-    char *line = mem_printf(
-        "Keep the new version back. Look at the canary's logs of %s to %s%s%s, mend it, then begin a new rollout.",
+    const struct guardrail_verdict *fired = first_firing(story->last);
+    return mem_printf(
+        "Keep the new version back. Look at the canary's logs of %s to %s%s%s%s, mend it, then begin a new rollout.",
         format_time(story->stay_count ? story->stays[0].from_ms : story->last->from_ms, TEXT),
-        format_time(story->last->at_ms, TEXT), story->culprit ? " for what moved " : "",
-        story->culprit ? story->culprit->name : "");
-    return line;
+        format_time(story->last->at_ms, TEXT),
+        story->culprit ? " for what moved "
+        : fired        ? " for what made guardrail "
+                       : "",
+        story->culprit ? story->culprit->name
+        : fired        ? fired->name
+                       : "",
+        !story->culprit && fired ? " fire" : "");
 }
 
 static char *advice_line(const struct story *story, const struct rollout *rollout)
@@ -297,7 +547,8 @@ static const char *stay_end(const struct stay *stay, const struct stay *next, co
         return next->weight_bp >= stay->weight_bp ? "promoted" : "went back";
     if (!rollout || rollout->state == ROLLOUT_STEPPING || rollout->state == ROLLOUT_HELD ||
         rollout->state == ROLLOUT_PAUSED)
-        return story->last->decision == DECISION_ABORT     ? "harm shown"
+        return verdict_is_harm(story->last)                ? "harm shown"
+               : story->last->decision == DECISION_ABORT   ? "out of time"
                : story->last->decision == DECISION_PROMOTE ? "proven"
                                                            : "still there";
     return rollout->state == ROLLOUT_PROMOTED  ? "promoted"
@@ -338,7 +589,7 @@ struct story *story_tell(const struct report *report)
     story->last = report->verdicts[report->verdict_count - 1];
     tell_stays(story, report);
     tell_outcome(story, report->rollout);
-    story->blame = blame_line(story->last, story->culprit);
+    story->blame = blame_line(story);
     story->traffic = traffic_line(story->last, report->rollout);
     story->next = advice_line(story, report->rollout);
     return story;

@@ -27,8 +27,9 @@ struct story {
     enum mood mood;
     const char *outcome;                  /* "Promoted", "Aborted", "Hold", ... */
     char *why, *also;                     /* sentences; also: the judge's, where somebody else had the last word */
-    const struct metric_verdict *culprit; /* NULL: none */
-    char *blame;                          /* a line about the metric to blame, or what is still unproven */
+    bool harmed;                          /* it ended, or would end, because harm was shown */
+    const struct metric_verdict *culprit; /* NULL: none, or not a metric */
+    char *blame;                          /* the metric and the guardrails to blame, or what is still unproven */
     char *traffic, *next;
     struct stay *stays;
     size_t stay_count;
@@ -40,11 +41,35 @@ void story_free(struct story *story);
 /* How full a bar of evidence is: 0 to 1. Nothing, less than nothing, or nothing to reach: 0. */
 double evidence_fill(double value, double needed);
 
-/* "3.1× (2.2–4.4×, 95 % at all looks)"; "–" if there is no number. The caller frees them. */
+/*
+ * "3.1× (2.2–4.4×, 95 % at all looks)", of a gauge "+128, +25 % of stable (+120 to +135, 95 % at this look alone)"; "–"
+ * if there is no number. The caller frees them.
+ */
 char *effect_text(const struct metric_verdict *metric);
+const char *effect_brief(const struct metric_verdict *metric, char text[FORMAT_TEXT]); /* "3.1×", "+25 %", "–" */
+const char *effect_name(const struct metric_verdict *metric);                          /* "ratio" or "shift" */
 /* "aborts above 1.1× stable" and "promotes below 1.5× stable + 0.1 % of requests". The caller frees them. */
 char *abort_text(const struct metric_verdict *metric);
 char *promote_text(const struct metric_verdict *metric);
+char *margins_text(const struct metric_verdict *metric); /* both of them, where there are two */
+
+/* What weight a metric has: "critical", "never aborts", "in Kayenta's score". */
+const char *role_words(const struct metric_verdict *metric);
+/* What the evidence of harm is needed for: "to abort"; of a metric that never aborts "to show harm". */
+const char *harm_goal(const struct metric_verdict *metric);
+
+/* How Kayenta would say it: "High, effect size 1.32". NULL: it was not asked. The caller frees it. */
+char *classification_text(const struct metric_verdict *metric);
+/* "42 of 100, a fail (below 50 fails, from 75 on passes)"; NULL if there is no score. The caller frees it. */
+char *kayenta_text(const struct verdict *verdict);
+
+/* Guardrails: what was measured ("8.1 % of 1,204 requests failed", "812") and the limit; a status as a word. */
+char *guardrail_text(const struct guardrail_verdict *guardrail); /* the caller frees it */
+const char *guardrail_limit(const struct guardrail_verdict *guardrail, char text[FORMAT_TEXT]);
+const char *guardrail_words(enum guardrail_status status);
+bool guardrails_are_ok(const struct verdict *verdict);
+/* Whether its sentence is worth reading: it is not ok, or it is only because the limit is not broken for long. */
+bool guardrail_speaks(const struct guardrail_verdict *guardrail);
 
 /*
  * The margin as a ratio to stable, for drawing: an absolute part is turned into one by stable's rate. NAN if it

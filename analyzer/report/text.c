@@ -60,6 +60,13 @@ static void put_comparison(struct strbuf *out, const struct metric_verdict *m)
 {
     const struct arm_summary *stable = &m->arms[TRACK_STABLE], *canary = &m->arms[TRACK_CANARY];
     put_row(out, "", "stable", "canary");
+    if (m->type == METRIC_GAUGE) {
+        put_row(out, "looks", stable->present ? format_count(stable->samples, TEXT) : "no data",
+                canary->present ? format_count(canary->samples, TEXT) : "no data");
+        put_row(out, "median", stable->present ? format_number(stable->median, TEXT) : "–",
+                canary->present ? format_number(canary->median, TEXT) : "–");
+        return;
+    }
     put_row(out, "requests", stable->present ? format_count(stable->requests, TEXT) : "no data",
             canary->present ? format_count(canary->requests, TEXT) : "no data");
     if (m->type == METRIC_ERRORS) {
@@ -88,10 +95,33 @@ static void put_bar(struct strbuf *out, const char *name, double value, double n
                   format_evidence(needed, TEXT), what);
 }
 
+/* "    name        text", wrapped under itself. */
+static void put_fact(struct strbuf *out, const char *name, const char *text)
+{
+    strbuf_printf(out, "    %-*s", LABEL, name);
+    put_wrapped(out, text, LABEL + 4, LABEL + 4, COLUMNS);
+}
+
+static void put_measured(struct strbuf *out, const struct metric_verdict *m)
+{
+    char *effect = effect_text(m), *margins = margins_text(m), *classification = classification_text(m);
+    put_fact(out, effect_name(m), effect);
+    put_fact(out, "accepted", margins);
+    if (classification)
+        put_fact(out, "Kayenta", classification);
+    free(effect);
+    free(margins);
+    free(classification);
+    if (metric_bets_on_harm(m))
+        put_bar(out, "harm", m->evidence.harm, m->evidence.harm_needed, harm_goal(m));
+    if (metric_proves_safety(m))
+        put_bar(out, "safety", m->evidence.safe, m->evidence.safe_needed, "to promote");
+}
+
 static void put_metric(struct strbuf *out, const struct metric_verdict *m)
 {
-    char *title = mem_printf("%s: %s (%s, %s)", m->name, status_words(m->status), metric_type_names[m->type],
-                             m->critical ? "critical" : "never aborts");
+    char *title =
+        mem_printf("%s: %s (%s, %s)", m->name, status_words(m->status), metric_type_names[m->type], role_words(m));
     strbuf_puts(out, "\n  ");
     put_wrapped(out, title, 2, 4, COLUMNS);
     free(title);
@@ -100,14 +130,45 @@ static void put_metric(struct strbuf *out, const struct metric_verdict *m)
         put_wrapped(out, m->reason, 4, 4, COLUMNS);
     }
     put_comparison(out, m);
-    char *effect = effect_text(m), *harm = abort_text(m), *safe = promote_text(m);
-    strbuf_printf(out, "    %-*s%s\n", LABEL, "ratio", effect);
-    strbuf_printf(out, "    %-*s%s; %s\n", LABEL, "accepted", harm, safe);
-    free(effect);
-    free(harm);
-    free(safe);
-    put_bar(out, "harm", m->evidence.harm, m->evidence.harm_needed, "to abort");
-    put_bar(out, "safety", m->evidence.safe, m->evidence.safe_needed, "to promote");
+    put_measured(out, m);
+}
+
+/* A quiet one shows its number; any other says what is wrong. */
+static void put_guardrail(struct strbuf *out, const struct guardrail_verdict *guardrail)
+{
+    bool told = guardrail_speaks(guardrail);
+    char *measured = guardrail_text(guardrail);
+    char *line = told ? mem_printf("%s: %s: %s", guardrail->name, guardrail_words(guardrail->status), guardrail->reason)
+                      : mem_printf("%s: %s (%s; the limit is %s)", guardrail->name, guardrail_words(guardrail->status),
+                                   measured, guardrail_limit(guardrail, TEXT));
+    strbuf_puts(out, "  ");
+    put_wrapped(out, line, 2, 4, COLUMNS);
+    free(line);
+    free(measured);
+    if (told && guardrail->kind == GUARDRAIL_RATE)
+        put_bar(out, "harm", guardrail->evidence, guardrail->evidence_needed, "to abort");
+}
+
+/* All of them as soon as one is not ok; a quiet line else. */
+static void put_guardrails(struct strbuf *out, const struct verdict *verdict)
+{
+    if (verdict->guardrail_count == 0)
+        return;
+    if (guardrails_are_ok(verdict)) {
+        strbuf_printf(out, "\nGuardrails: %zu, all ok\n", verdict->guardrail_count);
+        return;
+    }
+    strbuf_puts(out, "\nGuardrails\n");
+    for (size_t g = 0; g < verdict->guardrail_count; g++)
+        put_guardrail(out, &verdict->guardrails[g]);
+}
+
+static void put_kayenta(struct strbuf *out, const struct verdict *verdict)
+{
+    char *score = kayenta_text(verdict);
+    if (score)
+        strbuf_printf(out, "\nKayenta's score: %s\n", score);
+    free(score);
 }
 
 static void put_stays(struct strbuf *out, const struct story *story)
@@ -155,6 +216,8 @@ char *report_text(const struct report *report)
     struct strbuf out = {0};
     struct story *story = story_tell(report);
     put_heading(&out, report, story);
+    put_guardrails(&out, story->last);
+    put_kayenta(&out, story->last);
     strbuf_puts(&out, "\nMetrics\n");
     if (story->last->metric_count == 0)
         strbuf_puts(&out, "  No metric was judged.\n");

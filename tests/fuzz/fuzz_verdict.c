@@ -5,11 +5,29 @@
 #include "analyzer/report/report.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* What the reader promises to everything above it. */
+static void check_promises(const struct verdict *verdict)
+{
+    for (size_t m = 0; m < verdict->metric_count; m++) {
+        const struct metric_verdict *metric = &verdict->metrics[m];
+        assert(metric->name && (metric->type != METRIC_GAUGE || metric->edge_count == 0));
+        assert(metric->classification || isnan(metric->deviation));
+    }
+    for (size_t g = 0; g < verdict->guardrail_count; g++) {
+        const struct guardrail_verdict *guardrail = &verdict->guardrails[g];
+        assert(guardrail->name && isfinite(guardrail->limit) && !isinf(guardrail->value));
+        assert(guardrail->kind <= GUARDRAIL_CRASH && guardrail->status <= GUARDRAIL_NO_DATA);
+    }
+    bool scored = !isnan(verdict->kayenta_score);
+    assert(scored == !isnan(verdict->kayenta_pass) && scored == !isnan(verdict->kayenta_marginal));
+}
 
 static void check_reports(const struct verdict *verdict)
 {
@@ -31,6 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(err.code == ERROR_DATA && *err.text);
         return 0;
     }
+    check_promises(verdict);
     char *first = verdict_to_json(verdict);
     struct verdict *again = verdict_from_json(first, strlen(first), &err);
     assert(again);

@@ -104,7 +104,7 @@ static void every_case_is_read_as_it_says(void **state)
     }
     free(entries);
     free(path);
-    assert_true(checked >= 70);
+    assert_true(checked >= 100);
 }
 
 /* Any way to cut a document is an error that says so, never a shorter evidence. */
@@ -155,10 +155,23 @@ static uint64_t random_below(uint64_t *seed, uint64_t limit)
     return (*seed >> 11) % limit;
 }
 
+/* Of every size and sign, and now and then no number. */
+static double random_value(uint64_t *seed)
+{
+    if (random_below(seed, 8) == 0)
+        return NAN;
+    double size = (double)random_below(seed, UINT64_C(1) << 53) * exp2((double)random_below(seed, 1900) - 1000);
+    return random_below(seed, 2) ? size : -size;
+}
+
 static void add_counts(const struct evidence_metric *metric, struct evidence_interval *interval, enum track track,
                        const char *instance, uint64_t *seed)
 {
     struct instance_counts *counts = evidence_add_instance(metric, interval, track, instance);
+    if (metric->type == METRIC_GAUGE) {
+        counts->value = random_value(seed);
+        return;
+    }
     counts->requests = metric->edge_count ? 0 : random_below(seed, UINT64_C(1) << random_below(seed, 53));
     counts->failed = metric->edge_count ? 0 : random_below(seed, counts->requests + 1);
     for (size_t e = 0; e < metric->edge_count; e++) {
@@ -179,7 +192,20 @@ static void add_track(const struct evidence_metric *metric, struct evidence_inte
         return;
     }
     for (uint64_t i = 0, count = 1 + random_below(seed, 6); i < count; i++)
-        add_counts(metric, interval, track, names[i], seed);
+        add_counts(metric, interval, track, metric->type == METRIC_GAUGE ? NULL : names[i], seed);
+}
+
+static void add_intervals(struct evidence_metric *metric, uint64_t *seed)
+{
+    int64_t at_ms = INT64_C(1772331300000);
+    for (uint64_t i = 0, count = random_below(seed, 6); i < count; i++) {
+        int64_t from_ms = at_ms - (int64_t)random_below(seed, 2000);
+        at_ms += 1 + (int64_t)random_below(seed, 100000);
+        struct evidence_interval *interval = evidence_add_interval(metric, from_ms, at_ms);
+        if (!metric->guardrail)
+            add_track(metric, interval, TRACK_STABLE, seed);
+        add_track(metric, interval, TRACK_CANARY, seed);
+    }
 }
 
 /* Doubles that need all 17 digits, among them what a chain of multiplications makes of bucket bounds. */
@@ -192,19 +218,13 @@ static struct evidence *random_evidence(uint64_t *seed)
     for (size_t e = 0; e + 1 < edge_count; e++, edge *= 1.1)
         edges[e] = edge;
     edges[edge_count - 1] = INFINITY;
-    for (int m = 0; m < 3; m++) {
-        static const char *const names[] = {"errors", "latency", "other errors"};
-        struct evidence_metric *metric = evidence_metric(evidence, names[m], m == 1 ? METRIC_LATENCY : METRIC_ERRORS,
-                                                         m == 1 ? edges : NULL, m == 1 ? edge_count : 0);
-        int64_t at_ms = INT64_C(1772331300000);
-        for (uint64_t i = 0, count = random_below(seed, 6); i < count; i++) {
-            int64_t from_ms = at_ms - (int64_t)random_below(seed, 2000);
-            at_ms += 1 + (int64_t)random_below(seed, 100000);
-            struct evidence_interval *interval = evidence_add_interval(metric, from_ms, at_ms);
-            add_track(metric, interval, TRACK_STABLE, seed);
-            add_track(metric, interval, TRACK_CANARY, seed);
-        }
-    }
+    add_intervals(evidence_metric(evidence, "errors", METRIC_ERRORS, NULL, 0), seed);
+    add_intervals(evidence_metric(evidence, "latency", METRIC_LATENCY, edges, edge_count), seed);
+    add_intervals(evidence_metric(evidence, "memory", METRIC_GAUGE, NULL, 0), seed);
+    /* The names of guardrails are their own. */
+    add_intervals(evidence_guardrail(evidence, "errors", METRIC_GAUGE), seed);
+    add_intervals(evidence_guardrail(evidence, "budget", METRIC_ERRORS), seed);
+    add_intervals(evidence_metric(evidence, "other errors", METRIC_ERRORS, NULL, 0), seed);
     evidence_add_weight(evidence, 1 + (int64_t)random_below(seed, 1000000000), (uint32_t)random_below(seed, 10001));
     evidence_add_decision(evidence, 1000, "hold", "anna", "a \"reason\"\twith \xc3\xbc");
     return evidence;
@@ -221,6 +241,7 @@ static void assert_same_track(const struct evidence_metric *metric, const struct
         if (x->instance)
             assert_string_equal(x->instance, y->instance);
         assert_true(x->requests == y->requests && x->failed == y->failed);
+        assert_true(x->value == y->value || (isnan(x->value) && isnan(y->value)));
         if (metric->edge_count)
             assert_memory_equal(x->buckets, y->buckets, metric->edge_count * sizeof *x->buckets);
     }
@@ -229,6 +250,7 @@ static void assert_same_track(const struct evidence_metric *metric, const struct
 static void assert_same_metric(const struct evidence_metric *a, const struct evidence_metric *b)
 {
     assert_string_equal(a->name, b->name);
+    assert_int_equal(a->guardrail, b->guardrail);
     assert_int_equal(a->type, b->type);
     assert_int_equal(a->edge_count, b->edge_count);
     if (a->edge_count)
@@ -242,6 +264,23 @@ static void assert_same_metric(const struct evidence_metric *a, const struct evi
     }
 }
 
+/* The document has metrics before guardrails; in each of the two the order is kept. */
+static void assert_same_metrics(const struct evidence *a, const struct evidence *b)
+{
+    assert_int_equal(a->metric_count, b->metric_count);
+    for (int guardrail = 0; guardrail < 2; guardrail++) {
+        size_t n = 0;
+        for (size_t m = 0; m < a->metric_count; m++) {
+            if (a->metrics[m].guardrail != (bool)guardrail)
+                continue;
+            while (n < b->metric_count && b->metrics[n].guardrail != (bool)guardrail)
+                n++;
+            assert_true(n < b->metric_count);
+            assert_same_metric(&a->metrics[m], &b->metrics[n++]);
+        }
+    }
+}
+
 static void assert_same(const struct evidence *a, const struct evidence *b)
 {
     assert_string_equal(a->service, b->service);
@@ -249,9 +288,7 @@ static void assert_same(const struct evidence *a, const struct evidence *b)
     assert_int_equal(a->weight_count, b->weight_count);
     for (size_t w = 0; w < a->weight_count; w++)
         assert_memory_equal(&a->weights[w], &b->weights[w], sizeof *a->weights);
-    assert_int_equal(a->metric_count, b->metric_count);
-    for (size_t m = 0; m < a->metric_count; m++)
-        assert_same_metric(&a->metrics[m], &b->metrics[m]);
+    assert_same_metrics(a, b);
     assert_int_equal(a->decision_count, b->decision_count);
     for (size_t d = 0; d < a->decision_count; d++) {
         assert_true(a->decisions[d].at_ms == b->decisions[d].at_ms);
@@ -313,7 +350,9 @@ static void a_log_of_looks_is_the_evidence(void **state)
         for (size_t m = 0; m < evidence->metric_count; m++) {
             const struct evidence_metric *metric = &evidence->metrics[m];
             if (metric->count > 0)
-                assert_same_metric(metric, evidence_metric(log, metric->name, metric->type, NULL, 0));
+                assert_same_metric(metric, metric->guardrail
+                                               ? evidence_guardrail(log, metric->name, metric->type)
+                                               : evidence_metric(log, metric->name, metric->type, NULL, 0));
         }
         evidence_free(log);
         evidence_free(evidence);
@@ -346,6 +385,27 @@ static void a_log_keeps_its_order_and_its_buckets(void **state)
                          &err));
     assert_non_null(strstr(err.text, "in the order"));
     assert_int_equal(log->metrics[0].count, 1);
+    evidence_free(log);
+}
+
+/* What was stored before there were guardrails is read on; a guardrail of the same name as a metric is no metric. */
+static void a_log_keeps_guardrails_apart(void **state)
+{
+    (void)state;
+    struct evidence *log = evidence_new("shop", 15000);
+    struct error err = {0};
+    assert_true(appends(log, "{\"metrics\":{\"a\":{\"type\":\"gauge\",\"intervals\":[]}}}", &err));
+    assert_true(appends(log,
+                        "{\"metrics\":{},\"guardrails\":{\"a\":{\"type\":\"errors\",\"intervals\":[{\"at\":30,"
+                        "\"canary\":{\"requests\":7,\"failed\":2}}]}}}",
+                        &err));
+    assert_false(appends(log, "{\"metrics\":{},\"guardrails\":{\"a\":{\"type\":\"gauge\",\"intervals\":[]}}}", &err));
+    assert_string_equal(err.text, "guardrails.a: type or bucket bounds changed; start a new rollout");
+    assert_int_equal(log->metric_count, 2);
+    assert_ptr_equal(evidence_metric(log, "a", METRIC_GAUGE, NULL, 0), &log->metrics[0]);
+    assert_ptr_equal(evidence_guardrail(log, "a", METRIC_ERRORS), &log->metrics[1]);
+    assert_int_equal(log->metrics[1].intervals[0].tracks[TRACK_CANARY].instances[0].failed, 2);
+    assert_false(log->metrics[1].intervals[0].tracks[TRACK_STABLE].present);
     evidence_free(log);
 }
 
@@ -504,6 +564,67 @@ static void a_longer_look_with_a_hole_has_no_such_track(void **state)
     evidence_free(evidence);
 }
 
+static void add_values(struct evidence_metric *metric, int64_t i, const double *values, size_t count)
+{
+    struct evidence_interval *interval = evidence_add_interval(metric, (i - 1) * 15000, i * 15000);
+    for (size_t n = 0; n < count; n++)
+        evidence_add_instance(metric, interval, TRACK_CANARY, NULL)->value = values[n];
+}
+
+/* A level is not a count: a look of a minute has the level of that minute, not four times it. */
+static void longer_looks_average_gauges(void **state)
+{
+    (void)state;
+    struct evidence *evidence = evidence_new("shop", 15000);
+    struct evidence_metric *metric = evidence_metric(evidence, "memory", METRIC_GAUGE, NULL, 0);
+    static const double values[][2] = {{1, NAN},     {NAN, NAN},   {2, NAN},     {6, NAN}, /* one is never a number */
+                                       {5, 1},       {5, 1},       {5, 1},       {5, 1},   /* one goes on the way */
+                                       {5, 1},       {5, 1},       {5, 1},       {5, 1},   /* none in between */
+                                       {1e308, 0.1}, {1e308, 0.1}, {1e308, 0.1}, {-1e308, 0.1}};
+    for (int64_t i = 1; i <= 16; i++)
+        add_values(metric, i, values[i - 1], i == 7 ? 1 : i == 10 ? 0 : 2);
+    struct error err = {0};
+    struct evidence *coarse = evidence_coarsen(evidence, 60000, &err);
+    assert_int_equal(coarse->metrics[0].type, METRIC_GAUGE);
+    const struct evidence_interval *intervals = coarse->metrics[0].intervals;
+    assert_int_equal(coarse->metrics[0].count, 4);
+    assert_int_equal(intervals[0].tracks[TRACK_CANARY].count, 2);
+    assert_true(intervals[0].tracks[TRACK_CANARY].instances[0].value == 3);
+    assert_true(isnan(intervals[0].tracks[TRACK_CANARY].instances[1].value));
+    assert_false(intervals[0].tracks[TRACK_STABLE].present);
+    assert_false(intervals[1].tracks[TRACK_CANARY].present);
+    assert_false(intervals[2].tracks[TRACK_CANARY].present);
+    double mean = intervals[3].tracks[TRACK_CANARY].instances[0].value;
+    assert_true(fabs(mean - 5e307) < 1e293);
+    assert_true(intervals[3].tracks[TRACK_CANARY].instances[1].value == 0.1);
+    evidence_free(coarse);
+    evidence_free(evidence);
+}
+
+static void longer_looks_keep_guardrails(void **state)
+{
+    (void)state;
+    struct evidence *evidence = evidence_new("shop", 15000);
+    add_interval(evidence, "errors", 0, 15000, 8);
+    struct evidence_metric *rate = evidence_guardrail(evidence, "errors", METRIC_ERRORS);
+    for (int64_t i = 1; i <= 4; i++) {
+        struct evidence_interval *interval = evidence_add_interval(rate, (i - 1) * 15000, i * 15000);
+        struct instance_counts *counts = evidence_add_instance(rate, interval, TRACK_CANARY, "c");
+        counts->requests = 100;
+        counts->failed = (uint64_t)i;
+    }
+    struct error err = {0};
+    struct evidence *coarse = evidence_coarsen(evidence, 60000, &err);
+    assert_int_equal(coarse->metric_count, 2);
+    assert_false(coarse->metrics[0].guardrail);
+    assert_true(coarse->metrics[1].guardrail);
+    const struct track_counts *canary = &coarse->metrics[1].intervals[0].tracks[TRACK_CANARY];
+    assert_int_equal(canary->instances[0].requests, 400);
+    assert_int_equal(canary->instances[0].failed, 10);
+    evidence_free(coarse);
+    evidence_free(evidence);
+}
+
 static void looks_that_do_not_fit_are_refused(void **state)
 {
     (void)state;
@@ -528,12 +649,15 @@ int main(void)
         cmocka_unit_test(a_bucket_bound_keeps_its_last_bit),
         cmocka_unit_test(a_log_of_looks_is_the_evidence),
         cmocka_unit_test(a_log_keeps_its_order_and_its_buckets),
+        cmocka_unit_test(a_log_keeps_guardrails_apart),
         cmocka_unit_test(instances_are_sorted),
         cmocka_unit_test(looks_are_walked_in_the_order_of_time),
         cmocka_unit_test(weights_hold_from_when_they_were_proven),
         cmocka_unit_test(no_evidence_has_no_look),
         cmocka_unit_test(longer_looks_add_up),
         cmocka_unit_test(a_longer_look_with_a_hole_has_no_such_track),
+        cmocka_unit_test(longer_looks_average_gauges),
+        cmocka_unit_test(longer_looks_keep_guardrails),
         cmocka_unit_test(looks_that_do_not_fit_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -592,6 +592,276 @@ static void bars_fill_up_to_what_decides(void **state)
     free_scene(scene);
 }
 
+/* --- gauges, guardrails, Kayenta --- */
+
+static void fill_gauge(struct metric_verdict *m, const char *name, bool by_kayenta, double canary)
+{
+    fill_metric(m, name, METRIC_ERRORS);
+    m->type = METRIC_GAUGE;
+    m->critical = false;
+    free(m->reason);
+    m->reason = mem_strdup("the canary is at so and so much");
+    m->effect = (struct effect){"shift", "hodges-lehmann", canary - 130e6, -9800, INFINITY, 0.95, NAN};
+    m->evidence = (struct evidence_values){0.801, 0.5, 0, 1.602, 1.301};
+    m->abort_ratio = by_kayenta ? 0 : 1.25;
+    m->abort_absolute = by_kayenta ? 0 : 2000;
+    m->classification = by_kayenta ? "High" : NULL;
+    m->deviation = by_kayenta ? 1.32 : NAN;
+    for (int t = 0; t < TRACKS; t++)
+        m->arms[t] = (struct arm_summary){.present = true, .samples = 1234, .median = t ? canary : 130e6};
+}
+
+static void add_guardrail(struct verdict *v, const char *name, enum guardrail_kind kind, double value, double limit)
+{
+    struct guardrail_verdict *guardrail = &v->guardrails[v->guardrail_count++];
+    bool rate = kind == GUARDRAIL_RATE;
+    *guardrail = (struct guardrail_verdict){mem_strdup(name), kind,           GUARDRAIL_OK, value, limit, 12480, 998,
+                                            rate ? 1 : NAN,   rate ? 2 : NAN, NULL};
+    guardrail->reason = mem_printf("why of %s", name);
+}
+
+/* errors, and a gauge of each kind of method, under three guardrails. */
+static struct scene *make_watched(size_t looks)
+{
+    struct scene *scene = make_scene(looks, 3);
+    for (size_t i = 0; i < looks; i++) {
+        struct verdict *v = scene->verdicts[i];
+        for (size_t m = 1; m < 3; m++) {
+            struct metric_verdict *metric = &v->metrics[m];
+            for (int t = 0; t < TRACKS; t++)
+                free(metric->arms[t].buckets);
+            free(metric->edges);
+            free(metric->name);
+            free(metric->reason);
+            *metric = (struct metric_verdict){0};
+            fill_gauge(metric, m == 1 ? "memory" : "cpu", m == 2, 130e6 + 1e5 * (double)i);
+        }
+        v->guardrails = mem_alloc(3, sizeof *v->guardrails);
+        add_guardrail(v, "error budget", GUARDRAIL_RATE, 0.04, 0.05);
+        add_guardrail(v, "queue", GUARDRAIL_VALUE, 81234.25, 100000);
+        add_guardrail(v, "crash", GUARDRAIL_CRASH, 0.004, 0.1);
+        v->kayenta_score = 200.0 / 3;
+        v->kayenta_pass = 75;
+        v->kayenta_marginal = 50;
+    }
+    return scene;
+}
+
+/* Neither the unit nor the direction is known, and nothing is proven: the report must not sound otherwise. */
+static void a_gauge_is_told_in_plain_numbers(void **state)
+{
+    (void)state;
+    struct scene *scene = make_watched(30);
+    assert_decent(&scene->report);
+    char *html = report_html(&scene->report), *text = report_text(&scene->report);
+    char *markdown = report_markdown(&scene->report), *json = report_json(&scene->report);
+    const char *memory = strstr(text, "  memory: undecided (gauge, never aborts)"),
+               *cpu = strstr(text, "  cpu: undecided (gauge, in Kayenta's score)");
+    assert_true(memory && cpu && memory < cpu);
+    assert_has(memory, "median             130,000,000       132,900,000\n");
+    assert_has(memory, "looks                    1,234             1,234\n");
+    assert_has(memory, "+2,900,000, +2.23 % of stable (-9,800 or more, 95 % at this look alone)");
+    assert_has(memory, "harmed if shifted by more than 25 % of stable + 2,000");
+    assert_has(memory, "[###############...............] 0.80 of 1.60 to show harm");
+    assert_lacks(memory, "safety");
+    assert_lacks(memory, "requests");
+    assert_has(cpu, "High, effect size 1.32");
+    assert_lacks(cpu, "0.80 of 1.60");
+    assert_has(html, "Medians of both sides");
+    assert_has(html, "median so far, in millions");
+    assert_has(html, ">stable 130<");
+    assert_has(html, ">canary 132.9<");
+    assert_has(markdown, "| 130,000,000 (1,234 looks) | 132,900,000 (1,234 looks) | +2.23 % | 0.80 of 1.60 | – |");
+    assert_has(markdown, "| +2.23 % | – | – |");
+    assert_has(json, "\"stable\":130000000,\"canary\":132900000");
+    free(html);
+    free(text);
+    free(markdown);
+    free(json);
+    free_scene(scene);
+}
+
+/* One picture of evidence for errors and one for memory; by Kayenta's method there is none to draw. */
+static void a_gauge_has_the_pictures_that_it_can_have(void **state)
+{
+    (void)state;
+    struct scene *scene = make_watched(30);
+    char *html = report_html(&scene->report);
+    const char *memory = strstr(html, "<h3>memory"), *cpu = strstr(html, "<h3>cpu"), *end = strstr(html, "<h2>Traffic");
+    assert_true(memory && cpu && end && memory < cpu && cpu < end);
+    const char *evidence = strstr(memory, "<b>Evidence</b>");
+    assert_true(evidence && evidence < cpu);
+    const char *safety = strstr(memory, "of safety"), *again = strstr(cpu, "<b>Evidence</b>");
+    assert_true(!safety && !again);
+    free(html);
+    free_scene(scene);
+}
+
+static void odd_gauges_are_drawn(void **state)
+{
+    (void)state;
+    static const double odd[][2] = {{0, 0},           {-5, 5},      {1e308, -1e308}, {5e-324, 0},      {1e-9, 2e-9},
+                                    {1e15, 1e15 + 1}, {NAN, 3},     {NAN, NAN},      {INFINITY, 1},    {0.1, 0.1},
+                                    {-1e12, -1e12},   {99999, 1e5}, {1e-3, 9e-2},    {1e9, -INFINITY}, {1e20, 3e20}};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        struct scene *scene = make_watched(3);
+        for (size_t v = 0; v < scene->count; v++)
+            for (int t = 0; t < TRACKS; t++)
+                scene->verdicts[v]->metrics[1].arms[t].median = odd[i][t];
+        char *html = report_html(&scene->report), *text = report_text(&scene->report);
+        assert_well_formed(html);
+        assert_numbers(html);
+        assert_narrow(text);
+        assert_lacks(html, "nan");
+        free(html);
+        free(text);
+        free_scene(scene);
+    }
+}
+
+/* Silence and absence look alike to a reader in a hurry, so what watched in vain is not shown as quiet. */
+static void guardrails_are_quiet_until_one_is_not_ok(void **state)
+{
+    (void)state;
+    struct scene *scene = make_watched(5);
+    char *html = report_html(&scene->report), *text = report_text(&scene->report);
+    assert_has(text, "Guardrails: 3, all ok\n");
+    assert_lacks(text, "why of");
+    assert_true(strstr(html, "<h2>Guardrails") > strstr(html, "<h2>Metrics"));
+    assert_has(html, "✓</span> ok");
+    assert_has(html, "81,234");
+    assert_lacks(html, "why of");
+    free(html);
+    free(text);
+    last(scene)->guardrails[1].status = GUARDRAIL_NO_DATA;
+    last(scene)->guardrails[1].value = NAN;
+    assert_decent(&scene->report);
+    html = report_html(&scene->report);
+    text = report_text(&scene->report);
+    assert_has(text, "  queue: no data: why of queue\n");
+    assert_has(text, "  error budget: ok (4 % of 12,480 requests failed; the limit is 5 %)\n");
+    assert_has(text, "  crash: ok (0.4 % of its last requests failed; the limit is 10 %)\n");
+    assert_true(strstr(html, "<h2>Guardrails") < strstr(html, "<h2>Metrics"));
+    assert_has(html, "?</span> no data");
+    free(html);
+    free(text);
+    last(scene)->guardrails[2].value = 0.2; /* one window of those that it takes */
+    text = report_text(&scene->report);
+    assert_has(text, "  crash: ok: why of crash\n");
+    free(text);
+    free_scene(scene);
+}
+
+static void a_guardrail_that_fires_is_blamed(void **state)
+{
+    (void)state;
+    struct scene *scene = make_watched(14);
+    struct verdict *v = last(scene);
+    v->decision = DECISION_ABORT;
+    v->guardrails[0].status = GUARDRAIL_FIRING;
+    v->guardrails[0].value = 0.08;
+    v->metrics[1].status = METRIC_HARMED; /* never aborts, so it is not to blame */
+    scene->rollout.state = ROLLOUT_ABORTED;
+    scene->rollout.cause = CAUSE_HARMED;
+    for (int with_rollout = 1; with_rollout >= 0; with_rollout--) {
+        scene->report.rollout = with_rollout ? &scene->rollout : NULL;
+        assert_decent(&scene->report);
+        char *html = report_html(&scene->report), *text = report_text(&scene->report);
+        char *markdown = report_markdown(&scene->report);
+        const char *const formats[] = {html, text, markdown};
+        for (size_t i = 0; i < 3; i++) {
+            assert_has(formats[i], "guardrail error budget: 8");
+            assert_has(formats[i], "of 12,480 requests failed, the limit is 5");
+            assert_has(formats[i], "why of error budget");
+        }
+        assert_has(html, "✕</span> firing");
+        assert_has(markdown, "| ✕ **firing** |");
+        assert_has(text, with_rollout ? "made guardrail error" : "Take the canary out of traffic");
+        free(html);
+        free(text);
+        free(markdown);
+    }
+    v->guardrails[0].value = 0.03; /* the limit is broken since a minute, after hours of health */
+    char *text = report_text(&scene->report);
+    assert_has(text, "3 % of 12,480 requests failed (more of late)");
+    free(text);
+    free_scene(scene);
+}
+
+static void kayenta_is_told_in_its_own_words(void **state)
+{
+    (void)state;
+    static const struct {
+        double score;
+        const char *words;
+    } cases[] = {{100, "100 of 100, a pass"}, {75, "75 of 100, a pass"}, {50, "50 of 100, a marginal pass"}};
+    struct scene *scene = make_watched(5);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        last(scene)->kayenta_score = cases[i].score;
+        assert_decent(&scene->report);
+        char *html = report_html(&scene->report), *text = report_text(&scene->report);
+        char *markdown = report_markdown(&scene->report);
+        assert_has(html, cases[i].words);
+        assert_has(text, cases[i].words);
+        assert_has(markdown, cases[i].words);
+        assert_has(text, "(below 50 fails, from 75 on passes)");
+        free(html);
+        free(text);
+        free(markdown);
+    }
+    last(scene)->decision = DECISION_ABORT;
+    last(scene)->kayenta_score = 49;
+    scene->report.rollout = NULL;
+    char *text = report_text(&scene->report);
+    assert_has(text, "Kayenta's score: 49 of 100, a fail (below 50 fails, from 75 on passes): cpu High");
+    free(text);
+    free_scene(scene);
+}
+
+/* A step waits for nothing that a gauge could prove, but it does wait for Kayenta's score. */
+static void only_what_is_waited_for_is_unproven(void **state)
+{
+    (void)state;
+    struct scene *scene = make_watched(5);
+    last(scene)->metrics[0].status = METRIC_SAFE;
+    char *text = report_text(&scene->report);
+    assert_has(text, "Not proven safe yet: cpu.");
+    free(text);
+    last(scene)->metrics[2].status = METRIC_SAFE;
+    text = report_text(&scene->report);
+    assert_has(text, "No metric: all are proven safe at this step.");
+    free(text);
+    free_scene(scene);
+}
+
+static void foreign_guardrails_stay_text(void **state)
+{
+    (void)state;
+    struct scene *scene = make_watched(3);
+    struct verdict *v = last(scene);
+    v->decision = DECISION_ABORT;
+    scene->report.rollout = NULL;
+    for (size_t g = 0; g < v->guardrail_count; g++) {
+        set(&v->guardrails[g].name, hostile);
+        set(&v->guardrails[g].reason, g ? hostile : NULL);
+        v->guardrails[g].status = GUARDRAIL_FIRING;
+        v->guardrails[g].value = NAN;
+    }
+    assert_decent(&scene->report);
+    char *html = report_html(&scene->report), *markdown = report_markdown(&scene->report);
+    char *text = report_text(&scene->report);
+    const char *const formats[] = {html, text, markdown};
+    for (size_t i = 0; i < 3; i++) {
+        assert_lacks(formats[i], "\x1b");
+        assert_lacks(formats[i], "\xff");
+    }
+    assert_lacks(markdown, "**b**");
+    free(html);
+    free(markdown);
+    free(text);
+    free_scene(scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -611,6 +881,14 @@ int main(void)
         cmocka_unit_test(long_words_are_broken),
         cmocka_unit_test(equal_input_gives_equal_bytes),
         cmocka_unit_test(bars_fill_up_to_what_decides),
+        cmocka_unit_test(a_gauge_is_told_in_plain_numbers),
+        cmocka_unit_test(a_gauge_has_the_pictures_that_it_can_have),
+        cmocka_unit_test(odd_gauges_are_drawn),
+        cmocka_unit_test(guardrails_are_quiet_until_one_is_not_ok),
+        cmocka_unit_test(a_guardrail_that_fires_is_blamed),
+        cmocka_unit_test(kayenta_is_told_in_its_own_words),
+        cmocka_unit_test(only_what_is_waited_for_is_unproven),
+        cmocka_unit_test(foreign_guardrails_stay_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

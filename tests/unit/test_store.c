@@ -705,6 +705,13 @@ static struct evidence *example_evidence(void)
     counts->buckets[0] = 5;
     counts->buckets[1] = 2;
     counts->requests = 7;
+    metric = evidence_metric(evidence, "memory", METRIC_GAUGE, NULL, 0);
+    interval = evidence_add_interval(metric, 1015000, 1030000);
+    evidence_add_instance(metric, interval, TRACK_STABLE, NULL)->value = 0.1;
+    evidence_add_instance(metric, interval, TRACK_STABLE, NULL)->value = (double)NAN;
+    metric = evidence_guardrail(evidence, "errors", METRIC_ERRORS);
+    interval = evidence_add_interval(metric, 1015000, 1030000);
+    evidence_add_instance(metric, interval, TRACK_CANARY, "c1")->requests = 9;
     evidence_add_weight(evidence, 1000000, 500);
     evidence_add_weight(evidence, 1031000, 2500);
     evidence_add_decision(evidence, 1020000, "hold", "anna", "lunch");

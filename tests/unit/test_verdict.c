@@ -73,6 +73,40 @@ static void fill_arm(struct metric_verdict *metric, enum track track, uint64_t r
     arm->quantiles[1] = NAN;
 }
 
+/* What the judge leaves in a gauge: zeros where there is nothing to say, which JSON must not pass on. */
+static void fill_gauge(struct metric_verdict *metric, const char *name, const char *classification)
+{
+    *metric = (struct metric_verdict){.name = mem_strdup(name),
+                                      .type = METRIC_GAUGE,
+                                      .status = METRIC_UNDECIDED,
+                                      .effect = {"shift", "hodges-lehmann", -0.1 * 3, -1e300, 0.1 + 0.2, 0.95, NAN},
+                                      .evidence = {0.1 + 0.2, -1e-17, 0, 1.301, 1.301},
+                                      .abort_ratio = classification ? 0 : 1.25,
+                                      .abort_absolute = classification ? 0 : 0.1 + 0.2,
+                                      .classification = classification,
+                                      .deviation = classification ? 0.1 * 3 : NAN,
+                                      .reason = mem_strdup("shop canary is at 130,023,424")};
+    metric->arms[TRACK_STABLE] = (struct arm_summary){.present = true, .samples = 12, .median = 0.1 + 0.2};
+    metric->arms[TRACK_CANARY] = (struct arm_summary){.present = true, .samples = 0, .median = NAN};
+}
+
+static void add_guardrails(struct verdict *v)
+{
+    static const struct guardrail_verdict all[] = {
+        {NULL, GUARDRAIL_RATE, GUARDRAIL_OK, 0.1 * 3, 0.05, 1000003, 7, -1e-17, 2, NULL},
+        {NULL, GUARDRAIL_VALUE, GUARDRAIL_NO_DATA, NAN, -1e300, 0, 0, NAN, NAN, NULL},
+        {NULL, GUARDRAIL_CRASH, GUARDRAIL_OK, 0.1 + 0.2, 0.1, 20, 6, NAN, NAN, NULL},
+    };
+    static const char *const names[] = {"error budget", "queue", "crash"};
+    v->guardrail_count = sizeof all / sizeof *all;
+    v->guardrails = mem_alloc(v->guardrail_count, sizeof *v->guardrails);
+    for (size_t g = 0; g < v->guardrail_count; g++) {
+        v->guardrails[g] = all[g];
+        v->guardrails[g].name = mem_strdup(names[g]);
+        v->guardrails[g].reason = g == 1 ? NULL : mem_printf("%s \"quoted\"", names[g]);
+    }
+}
+
 static void fill_metric(struct metric_verdict *metric, const char *name, enum metric_type type)
 {
     *metric = (struct metric_verdict){.name = mem_strdup(name),
@@ -103,6 +137,8 @@ static void fill_metric(struct metric_verdict *metric, const char *name, enum me
         fill_arm(metric, TRACK_CANARY, (UINT64_C(1) << 53) - 1);
 }
 
+enum { METRICS = 4 };
+
 static struct verdict *make_verdict(void)
 {
     struct verdict *v = verdict_new();
@@ -124,10 +160,16 @@ static struct verdict *make_verdict(void)
     v->hold = -5e-324;
     v->harm_needed = log10(20);
     v->step_looks = 17;
-    v->metrics = mem_alloc(2, sizeof *v->metrics);
-    v->metric_count = 2;
+    v->metrics = mem_alloc(METRICS, sizeof *v->metrics);
+    v->metric_count = METRICS;
     fill_metric(&v->metrics[0], "errors", METRIC_ERRORS);
     fill_metric(&v->metrics[1], "p99 latency", METRIC_LATENCY);
+    fill_gauge(&v->metrics[2], "memory", NULL);
+    fill_gauge(&v->metrics[3], "cpu", "NodataFailMetric");
+    add_guardrails(v);
+    v->kayenta_score = 200.0 / 3;
+    v->kayenta_pass = 75;
+    v->kayenta_marginal = 50;
     v->traffic_expected = 0.25;
     v->traffic_observed = 1.0 / 3;
     v->traffic_status = TRAFFIC_HIGH;
@@ -154,6 +196,9 @@ static void assert_same_metric(const struct metric_verdict *a, const struct metr
     for (int t = 0; t < TRACKS; t++) {
         const struct arm_summary *x = &a->arms[t], *y = &b->arms[t];
         assert_true(x->present == y->present && x->requests == y->requests && x->failed == y->failed);
+        assert_true(x->samples == y->samples);
+        if (x->present && a->type == METRIC_GAUGE)
+            assert_same_number(x->median, y->median);
         if (x->present && a->type == METRIC_ERRORS)
             assert_same_number(x->rate, y->rate);
         for (size_t q = 0; x->present && q < a->quantile_count; q++)
@@ -167,11 +212,31 @@ static void assert_same_metric(const struct metric_verdict *a, const struct metr
     assert_same_number(a->effect.lower, b->effect.lower);
     assert_same_number(a->effect.upper, b->effect.upper);
     assert_same_number(a->effect.at_edge, b->effect.at_edge);
-    assert_same_number(a->evidence.harm, b->evidence.harm);
-    assert_same_number(a->evidence.hold, b->evidence.hold);
-    assert_same_number(a->evidence.harm_needed, b->evidence.harm_needed);
-    assert_same_number(a->evidence.safe_needed, b->evidence.safe_needed);
+    bool harm = metric_bets_on_harm(a), safe = metric_proves_safety(a);
+    assert_int_equal(harm, metric_bets_on_harm(b));
+    assert_same_number(harm ? a->evidence.harm : NAN, b->evidence.harm);
+    assert_same_number(harm ? a->evidence.hold : NAN, b->evidence.hold);
+    assert_same_number(harm ? a->evidence.harm_needed : NAN, b->evidence.harm_needed);
+    assert_same_number(safe ? a->evidence.safe_needed : NAN, b->evidence.safe_needed);
+    if (harm && a->type != METRIC_LATENCY) {
+        assert_same_number(a->abort_ratio, b->abort_ratio);
+        assert_same_number(a->abort_absolute, b->abort_absolute);
+    }
+    assert_string_equal(a->classification ? a->classification : "", b->classification ? b->classification : "");
+    assert_same_number(a->classification ? a->deviation : NAN, b->deviation);
     assert_string_equal(a->reason, b->reason);
+}
+
+static void assert_same_guardrail(const struct guardrail_verdict *a, const struct guardrail_verdict *b)
+{
+    assert_string_equal(a->name, b->name);
+    assert_true(a->kind == b->kind && a->status == b->status);
+    assert_true(a->requests == b->requests && a->failed == b->failed);
+    assert_same_number(a->value, b->value);
+    assert_same_number(a->limit, b->limit);
+    assert_same_number(a->evidence, b->evidence);
+    assert_same_number(a->evidence_needed, b->evidence_needed);
+    assert_string_equal(a->reason ? a->reason : "", b->reason ? b->reason : "");
 }
 
 static void what_is_written_comes_back(void **state)
@@ -198,9 +263,15 @@ static void what_is_written_comes_back(void **state)
     assert_int_equal(a->traffic_status, b->traffic_status);
     assert_int_equal(b->warning_count, 1);
     assert_string_equal(b->warnings[0], "3 looks were no evidence");
-    assert_int_equal(b->metric_count, 2);
-    for (size_t m = 0; m < 2; m++)
+    assert_int_equal(b->metric_count, METRICS);
+    for (size_t m = 0; m < METRICS; m++)
         assert_same_metric(&a->metrics[m], &b->metrics[m]);
+    assert_int_equal(b->guardrail_count, 3);
+    for (size_t g = 0; g < 3; g++)
+        assert_same_guardrail(&a->guardrails[g], &b->guardrails[g]);
+    assert_same_number(a->kayenta_score, b->kayenta_score);
+    assert_same_number(a->kayenta_pass, b->kayenta_pass);
+    assert_same_number(a->kayenta_marginal, b->kayenta_marginal);
     char *again = verdict_to_json(b);
     assert_string_equal(text, again);
     free(text);
@@ -253,6 +324,44 @@ static const cJSON *member(const cJSON *object, const char *name)
 
 #define KEYS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
+static void assert_nulls(const cJSON *object, const char *const *keys)
+{
+    for (; *keys; keys++)
+        if (!cJSON_IsNull(member(object, *keys)))
+            fail_msg("\"%s\" is not null", *keys);
+}
+
+/* Nothing is proven about a gauge, and by Kayenta's method nothing is bet: no number may pretend that. */
+static void assert_gauge_fields(const cJSON *paired, const cJSON *kayenta)
+{
+    assert_keys(paired, KEYS("name", "type", "critical", "status", "budget", "stable", "canary", "effect", "evidence",
+                             "abort_above", "promote_below", "reason"));
+    assert_keys(kayenta, KEYS("name", "type", "critical", "status", "budget", "stable", "canary", "effect", "evidence",
+                              "abort_above", "promote_below", "reason", "classification", "deviation"));
+    assert_keys(member(paired, "stable"), KEYS("n", "median"));
+    assert_nulls(member(paired, "canary"), KEYS("median"));
+    assert_keys(member(paired, "effect"), KEYS("kind", "method", "estimate", "lower", "upper", "confidence"));
+    assert_keys(member(paired, "abort_above"), KEYS("ratio", "absolute"));
+    assert_nulls(paired, KEYS("promote_below"));
+    assert_nulls(member(paired, "evidence"), KEYS("safe", "safe_needed"));
+    assert_nulls(kayenta, KEYS("abort_above", "promote_below"));
+    assert_nulls(member(kayenta, "evidence"), KEYS("harm", "hold", "safe", "harm_needed", "safe_needed"));
+}
+
+static void assert_guardrail_fields(const cJSON *guardrails)
+{
+    const cJSON *guardrail;
+    cJSON_ArrayForEach(guardrail, guardrails)
+    {
+        assert_keys(guardrail, KEYS("name", "kind", "status", "value", "limit", "requests", "failed", "evidence",
+                                    "evidence_needed", "reason"));
+    }
+    assert_nulls(cJSON_GetArrayItem(guardrails, 1),
+                 KEYS("value", "requests", "failed", "evidence", "evidence_needed", "reason"));
+    assert_nulls(cJSON_GetArrayItem(guardrails, 2), KEYS("evidence", "evidence_needed"));
+    assert_true(cJSON_IsNumber(member(cJSON_GetArrayItem(guardrails, 2), "requests")));
+}
+
 static void fields_stand_in_their_order(void **state)
 {
     (void)state;
@@ -260,9 +369,9 @@ static void fields_stand_in_their_order(void **state)
     char *text = verdict_to_json(verdict);
     assert_null(strchr(text, '\n'));
     cJSON *root = cJSON_Parse(text);
-    assert_keys(root,
-                KEYS("schema", "rollout", "service", "policy_sha256", "look", "at", "window", "step", "decision",
-                     "reason", "score", "false_abort", "evidence", "metrics", "guardrails", "traffic", "warnings"));
+    assert_keys(root, KEYS("schema", "rollout", "service", "policy_sha256", "look", "at", "window", "step", "decision",
+                           "reason", "score", "false_abort", "evidence", "metrics", "guardrails", "kayenta", "traffic",
+                           "warnings"));
     assert_string_equal(member(root, "schema")->valuestring, "haldane.verdict/1");
     assert_string_equal(member(root, "at")->valuestring, "2026-03-01T02:15:00.007Z");
     assert_keys(member(root, "window"), KEYS("from", "to"));
@@ -288,6 +397,9 @@ static void fields_stand_in_their_order(void **state)
     assert_keys(member(errors, "promote_below"), KEYS("ratio", "absolute"));
     assert_keys(member(latency, "abort_above"), KEYS("slower"));
     assert_keys(member(latency, "promote_below"), KEYS("slower"));
+    assert_gauge_fields(cJSON_GetArrayItem(member(root, "metrics"), 2), cJSON_GetArrayItem(member(root, "metrics"), 3));
+    assert_guardrail_fields(member(root, "guardrails"));
+    assert_keys(member(root, "kayenta"), KEYS("score", "pass", "marginal"));
     cJSON_Delete(root);
     free(text);
     verdict_free(verdict);
@@ -319,6 +431,33 @@ static void what_does_not_exist_is_null(void **state)
     verdict_free(verdict);
 }
 
+/* A store holds verdicts of all versions: those from before there were guardrails have an empty list or none. */
+static void a_verdict_of_an_older_version_is_read(void **state)
+{
+    (void)state;
+    struct verdict *verdict = make_verdict();
+    char *text = verdict_to_json(verdict);
+    cJSON *root = cJSON_Parse(text);
+    cJSON_DeleteItemFromObjectCaseSensitive(root, "kayenta");
+    cJSON_DeleteItemFromObjectCaseSensitive(root, "guardrails");
+    cJSON_DeleteItemFromArray(cJSON_GetObjectItemCaseSensitive(root, "metrics"), 3);
+    cJSON_DeleteItemFromArray(cJSON_GetObjectItemCaseSensitive(root, "metrics"), 2);
+    char *old = cJSON_PrintUnformatted(root);
+    struct verdict *again = must_read(old);
+    assert_true(again->guardrail_count == 0 && again->metric_count == 2 && isnan(again->kayenta_score));
+    assert_null(again->metrics[0].classification);
+    char *written = verdict_to_json(again);
+    assert_non_null(strstr(written, "\"guardrails\":[],\"traffic\""));
+    assert_null(strstr(written, "kayenta"));
+    assert_null(strstr(written, "classification"));
+    cJSON_free(old);
+    cJSON_Delete(root);
+    free(written);
+    free(text);
+    verdict_free(again);
+    verdict_free(verdict);
+}
+
 /* An interval that has a lower end and no upper one is open; one that has neither is none. */
 static void an_open_interval_stays_open(void **state)
 {
@@ -344,7 +483,7 @@ static void the_page_shows_a_verdict_that_is_accepted(void **state)
     char *written = verdict_to_json(verdict);
     cJSON *shown = cJSON_Parse(example), *got = cJSON_Parse(written);
     assert_true(cJSON_Compare(shown, got, true));
-    assert_int_equal(verdict->metric_count, 2);
+    assert_true(verdict->metric_count == 3 && verdict->guardrail_count == 3);
     cJSON_Delete(shown);
     cJSON_Delete(got);
     free(written);
@@ -374,7 +513,14 @@ static void the_page_explains_every_field_and_word(void **state)
     char *text = verdict_to_json(verdict);
     cJSON *root = cJSON_Parse(text);
     check_explained(tables, root);
-    const char *const *const lists[] = {decision_names, metric_status_names, traffic_status_names, metric_type_names};
+    static const char *const classes[] = {"Pass", "High", "Low", "Nodata", "NodataFailMetric", "Error", NULL};
+    const char *const *const lists[] = {decision_names,
+                                        metric_status_names,
+                                        traffic_status_names,
+                                        metric_type_names,
+                                        guardrail_status_names,
+                                        guardrail_kind_names,
+                                        classes};
     for (size_t l = 0; l < sizeof lists / sizeof *lists; l++)
         for (const char *const *name = lists[l]; *name; name++) {
             char code[80];
@@ -440,7 +586,7 @@ static void a_broken_verdict_is_refused_with_its_place(void **state)
         {"metrics", "{}", "verdict.metrics: must be a list"},
         {"metrics.1", "5", "metrics[1]: must be an object"},
         {"metrics.0.name", NULL, "metrics[0]: \"name\" is missing; it must be a string"},
-        {"metrics.0.type", "\"gauge\"", "metrics[0].type: \"gauge\" is not known"},
+        {"metrics.0.type", "\"gauges\"", "metrics[0].type: \"gauges\" is not known"},
         {"metrics.0.status", "\"fine\"", "metrics[0].status: \"fine\" is not known"},
         {"metrics.0.evidence", NULL, "metrics[0]: \"evidence\" is missing; it must be an object"},
         {"metrics.0.abort_above", "1", "metrics[0].abort_above: must be an object"},
@@ -461,6 +607,25 @@ static void a_broken_verdict_is_refused_with_its_place(void **state)
         {"metrics.1.stable.buckets", "[1]", "metrics[1].stable.buckets: must have one count per bound of \"le\""},
         {"metrics.1.stable.buckets.2", "-1",
          "metrics[1].stable.buckets[2]: must be a count, a whole number from 0 to 2^53 - 1"},
+        {"metrics.0.abort_above", "null", "metrics[0].abort_above: must be an object"},
+        {"metrics.2.stable.n", NULL, "metrics[2].stable: \"n\" is missing; it must be a count"},
+        {"metrics.2.stable.n", "0.5", "metrics[2].stable.n: must be a count, a whole number from 0 to 2^53 - 1"},
+        {"metrics.2.abort_above", NULL, "metrics[2]: \"abort_above\" is missing; it must be an object"},
+        {"metrics.2.promote_below", "5", "metrics[2].promote_below: must be an object"},
+        {"metrics.2.reason", "null, \"classification\": \"high\"", "metrics[2].classification: \"high\" is not known"},
+        {"metrics.2.reason", "null, \"classification\": 1", "metrics[2].classification: must be a string"},
+        {"guardrails", "{}", "verdict.guardrails: must be a list"},
+        {"guardrails", "null", "verdict.guardrails: must be a list"},
+        {"guardrails.0", "5", "guardrails[0]: must be an object"},
+        {"guardrails.1.name", NULL, "guardrails[1]: \"name\" is missing; it must be a string"},
+        {"guardrails.0.kind", "\"slo\"", "guardrails[0].kind: \"slo\" is not known"},
+        {"guardrails.0.status", "\"harmed\"", "guardrails[0].status: \"harmed\" is not known"},
+        {"guardrails.0.limit", "null", "guardrails[0].limit: must be a number"},
+        {"guardrails.0.requests", "null", "guardrails[0].requests: must be a count"},
+        {"guardrails.2.failed", "-1", "guardrails[2].failed: must be a count, a whole number from 0 to 2^53 - 1"},
+        {"warnings", "[], \"kayenta\": 5", "verdict.kayenta: must be an object"},
+        {"warnings", "[], \"kayenta\": {\"score\": 5, \"pass\": 75}",
+         "kayenta: \"marginal\" is missing; it must be a number"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_refused(cases[i].path, cases[i].json, cases[i].text);
@@ -487,6 +652,28 @@ static void harm_is_told_from_time(void **state)
     verdict_free(verdict);
 }
 
+/* Limits of the policy that stand beside the statistics: an abort for them is no abort for time. */
+static void a_limit_that_is_broken_is_harm(void **state)
+{
+    (void)state;
+    struct verdict *verdict = make_verdict();
+    verdict->decision = DECISION_ABORT;
+    assert_false(verdict_is_harm(verdict));
+    verdict->guardrails[1].status = GUARDRAIL_FIRING;
+    assert_true(verdict_is_harm(verdict));
+    verdict->decision = DECISION_HOLD;
+    assert_false(verdict_is_harm(verdict));
+    verdict->decision = DECISION_ABORT;
+    verdict->guardrails[1].status = GUARDRAIL_OK;
+    verdict->kayenta_score = verdict->kayenta_marginal;
+    assert_false(verdict_is_harm(verdict));
+    verdict->kayenta_score = 49.9;
+    assert_true(verdict_is_harm(verdict));
+    verdict->kayenta_score = NAN;
+    assert_false(verdict_is_harm(verdict));
+    verdict_free(verdict);
+}
+
 static void a_warning_is_given_once(void **state)
 {
     (void)state;
@@ -505,11 +692,13 @@ int main(void)
         cmocka_unit_test(every_number_comes_back_to_its_last_bit),
         cmocka_unit_test(fields_stand_in_their_order),
         cmocka_unit_test(what_does_not_exist_is_null),
+        cmocka_unit_test(a_verdict_of_an_older_version_is_read),
         cmocka_unit_test(an_open_interval_stays_open),
         cmocka_unit_test(the_page_shows_a_verdict_that_is_accepted),
         cmocka_unit_test(the_page_explains_every_field_and_word),
         cmocka_unit_test(a_broken_verdict_is_refused_with_its_place),
         cmocka_unit_test(harm_is_told_from_time),
+        cmocka_unit_test(a_limit_that_is_broken_is_harm),
         cmocka_unit_test(a_warning_is_given_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
