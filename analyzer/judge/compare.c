@@ -11,6 +11,7 @@
 #include "stats/flip.h"
 #include "stats/logmath.h"
 #include "stats/lr.h"
+#include "stats/share.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,8 +23,14 @@ enum {
 };
 
 /* Where a boundary tells anything at all, and where it may bet for abort: docs/statistics.md, "Latency". */
-static const double informative_low = 0.001, informative_high = 0.98, fast_high = 0.95;
+static const double informative_low = 0.0005, informative_high = 0.98, fast_high = 0.95;
 static const double rate_max = 0.1; /* p_max of FLIP's absolute margin */
+/*
+ * The canary's requests among all, up to which FLIP and SHARE bet: half, a little more, and what the chance of a random
+ * split adds in a look of few requests (four standard deviations).
+ */
+static const double share_most = 0.52, split_chance = 2;
+static const double pods_apart = 1.25; /* traffic per instance of the arms, up to which instances are alike */
 
 /* --- calibration --- */
 
@@ -35,21 +42,28 @@ static void add_counts(struct instance_counts *sum, const struct instance_counts
         sum->buckets[e] += counts->buckets[e];
 }
 
-static struct comparison *add_comparison(struct metric_state *metric, uint32_t planned_looks)
+static void begin_proof(const struct judge *judge, struct comparison *comparison)
+{
+    bool independent = judge->policy->exchangeable == EXCHANGEABLE_REQUESTS;
+    mixture_init(&comparison->safe, independent ? LR_NI_BETS : FLIP_BETS, RESTART_NONE, 0);
+}
+
+static struct comparison *add_comparison(const struct judge *judge, struct metric_state *metric)
 {
     metric->comparisons = mem_resize(metric->comparisons, metric->comparison_count + 1, sizeof *metric->comparisons);
     struct comparison *comparison = &metric->comparisons[metric->comparison_count++];
     *comparison = (struct comparison){.bets = true};
-    mixture_init(&comparison->harm, FLIP_BETS, RESTART_TAIL, planned_looks);
-    mixture_init(&comparison->hold, LR_BETS, RESTART_TAIL, planned_looks);
-    mixture_init(&comparison->safe, FLIP_BETS, RESTART_NONE, 0);
+    mixture_init(&comparison->harm, FLIP_BETS, RESTART_TAIL, judge->planned_looks);
+    mixture_init(&comparison->hold, LR_BETS, RESTART_TAIL, judge->planned_looks);
+    mixture_init(&comparison->share, SHARE_BETS, RESTART_TAIL, judge->planned_looks);
+    begin_proof(judge, comparison);
     return comparison;
 }
 
-static void freeze_errors(struct metric_state *metric, uint32_t planned_looks)
+static void freeze_errors(const struct judge *judge, struct metric_state *metric)
 {
     const struct policy_metric *policy = metric->policy;
-    struct comparison *comparison = add_comparison(metric, planned_looks);
+    struct comparison *comparison = add_comparison(judge, metric);
     comparison->gate = true;
     comparison->rate = ((double)metric->calibration.failed + 0.5) / ((double)metric->calibration.requests + 1);
     comparison->abort_ratio = policy->abort_ratio;
@@ -57,7 +71,7 @@ static void freeze_errors(struct metric_state *metric, uint32_t planned_looks)
     comparison->full = (struct margin){policy->promote_ratio, policy->promote_absolute};
 }
 
-static void add_boundary(struct metric_state *metric, size_t i, uint32_t planned_looks)
+static void add_boundary(const struct judge *judge, struct metric_state *metric, size_t i)
 {
     const struct latency_shape *shape = &metric->shape;
     double slow = shape->slow[i];
@@ -70,7 +84,7 @@ static void add_boundary(struct metric_state *metric, size_t i, uint32_t planned
     /* With fewer than two edges there is no curve to tell what "slower" does at one of them. */
     if (!isfinite(abort_ratio) || !isfinite(promote_ratio))
         return;
-    struct comparison *comparison = add_comparison(metric, planned_looks);
+    struct comparison *comparison = add_comparison(judge, metric);
     comparison->edge = i;
     comparison->rate = slow;
     comparison->fast = fast;
@@ -99,12 +113,12 @@ static void choose_gates(struct metric_state *metric)
     }
 }
 
-static void freeze_latency(struct metric_state *metric, uint32_t planned_looks)
+static void freeze_latency(const struct judge *judge, struct metric_state *metric)
 {
     if (!latency_shape_init(&metric->shape, metric->edges, metric->calibration.buckets, metric->edge_count))
         return;
     for (size_t i = 0; i < metric->shape.edges; i++)
-        add_boundary(metric, i, planned_looks);
+        add_boundary(judge, metric, i);
     choose_gates(metric);
 }
 
@@ -114,17 +128,21 @@ void metric_learn(struct metric_state *metric, const struct track_counts *stable
         add_counts(&metric->calibration, &stable->instances[i], metric->edge_count);
 }
 
-void metric_freeze(struct metric_state *metric, uint32_t planned_looks)
+void metric_freeze(const struct judge *judge, struct metric_state *metric)
 {
     if (metric->frozen)
         return;
+    if (metric->policy->type == METRIC_GAUGE) {
+        gauge_freeze(judge, metric);
+        return;
+    }
     bool latency = metric->policy->type == METRIC_LATENCY;
     if (metric->calibration.requests < (latency ? CALIBRATION_LATENCY : CALIBRATION_ERRORS))
         return;
     if (latency)
-        freeze_latency(metric, planned_looks);
+        freeze_latency(judge, metric);
     else
-        freeze_errors(metric, planned_looks);
+        freeze_errors(judge, metric);
     metric->frozen = true;
 }
 
@@ -137,10 +155,11 @@ void metric_widen(struct metric_state *metric, double scale)
     }
 }
 
-void metric_restart_step(struct metric_state *metric)
+void metric_restart_step(const struct judge *judge, struct metric_state *metric)
 {
     for (size_t c = 0; c < metric->comparison_count; c++)
-        mixture_init(&metric->comparisons[c].safe, FLIP_BETS, RESTART_NONE, 0);
+        begin_proof(judge, &metric->comparisons[c]);
+    gauge_restart_step(metric);
     metric->step_looks = 0;
     metric->step_canary = 0;
     metric->step_unblocked = false;
@@ -212,21 +231,26 @@ static void flip_blocks(const struct metric_state *metric, const struct comparis
     }
 }
 
-static bool may_bet_on_harm(struct judge *judge, const struct comparison *comparison, const struct arms *arms)
+/* The canary must be the smaller arm: a larger one is the less noisy, and then bursts look like harm. */
+static bool canary_is_smaller(struct judge *judge, const struct arms *arms)
 {
-    const struct instance_counts *sum = arms->sum;
-    if (!comparison->bets || (comparison->fast && block_count(arms) == 0))
-        return false;
     if (arms->named && arms->tracks[TRACK_CANARY]->count > arms->tracks[TRACK_STABLE]->count) {
         judge->too_many_canaries = true;
         return false;
     }
-    if (comparison->abort_absolute > 0 && comparison->rate > rate_max / 2) {
-        judge->rate_too_high = true;
+    double canary = (double)arms->sum[TRACK_CANARY].requests;
+    double all = canary + (double)arms->sum[TRACK_STABLE].requests;
+    bool smaller = canary <= share_most * all + split_chance * sqrt(all);
+    judge->too_much_canary |= !smaller;
+    return smaller;
+}
+
+static bool may_bet_on_harm(struct judge *judge, const struct comparison *comparison, const struct arms *arms)
+{
+    if (!comparison->bets || (comparison->fast && block_count(arms) == 0) || !canary_is_smaller(judge, arms))
         return false;
-    }
-    double all = (double)sum[TRACK_CANARY].requests + (double)sum[TRACK_STABLE].requests;
-    return (double)sum[TRACK_CANARY].requests <= 0.52 * all;
+    judge->rate_too_high |= comparison->abort_absolute > 0 && comparison->rate > rate_max / 2;
+    return !(comparison->abort_absolute > 0 && comparison->rate > rate_max / 2);
 }
 
 static void bet_harm(struct judge *judge, const struct metric_state *metric, struct comparison *comparison,
@@ -247,6 +271,34 @@ static void bet_harm(struct judge *judge, const struct metric_state *metric, str
     mixture_look(&comparison->harm, log_e);
 }
 
+/* SHARE takes an instance's bursts to be as likely as another's; that needs instances with about the same traffic. */
+static bool pods_are_equal(struct judge *judge, const struct arms *arms)
+{
+    const struct track_counts *const *tracks = arms->tracks;
+    if (!arms->named || tracks[TRACK_CANARY]->count == 0 || tracks[TRACK_STABLE]->count == 0)
+        return false;
+    double canary = (double)arms->sum[TRACK_CANARY].requests / (double)tracks[TRACK_CANARY]->count;
+    double stable = (double)arms->sum[TRACK_STABLE].requests / (double)tracks[TRACK_STABLE]->count;
+    bool equal = canary <= pods_apart * stable && stable <= pods_apart * canary;
+    judge->unequal_pods |= !equal;
+    return equal;
+}
+
+static void bet_share(struct judge *judge, struct comparison *comparison, const struct arms *arms, struct events canary,
+                      struct events stable)
+{
+    bool may = comparison->bets && comparison->abort_absolute <= 0 && canary_is_smaller(judge, arms) &&
+               pods_are_equal(judge, arms);
+    if (!may) {
+        mixture_look(&comparison->share, NULL);
+        return;
+    }
+    struct flip_counts c = flip_counts(comparison, canary, stable);
+    double log_e[SHARE_BETS];
+    share_log_e_all(c.k_x, c.n_x, c.k_y, c.n_y, comparison->abort_ratio, log_e);
+    mixture_look(&comparison->share, log_e);
+}
+
 static void bet_hold(struct comparison *comparison, struct events canary, struct events stable)
 {
     struct flip_counts c = flip_counts(comparison, canary, stable);
@@ -257,20 +309,50 @@ static void bet_hold(struct comparison *comparison, struct events canary, struct
     mixture_look(&comparison->hold, log_e);
 }
 
-static void bet_safe(const struct metric_state *metric, struct comparison *comparison, const struct arms *arms,
-                     struct events canary, struct events stable)
+/* What the policy's `exchangeable` says may be swapped decides which e-values there are. */
+static void bet_against(struct judge *judge, const struct metric_state *metric, struct comparison *comparison,
+                        const struct arms *arms, struct events canary, struct events stable)
 {
+    switch (judge->policy->exchangeable) {
+    case EXCHANGEABLE_LOOKS:
+        bet_harm(judge, metric, comparison, arms, canary, stable);
+        bet_hold(comparison, canary, stable);
+        return;
+    case EXCHANGEABLE_PODS:
+        bet_harm(judge, metric, comparison, arms, canary, stable);
+        bet_share(judge, comparison, arms, canary, stable);
+        return;
+    case EXCHANGEABLE_REQUESTS:
+        bet_hold(comparison, canary, stable);
+    }
+}
+
+static void bet_safe_independent(struct comparison *comparison, const struct flip_counts *c)
+{
+    double log_e[LR_NI_BETS];
+    for (int a = 0; a < LR_NI_BETS; a++)
+        log_e[a] =
+            lr_ni_log_e(c->k_x, c->n_x, c->k_y, c->n_y, comparison->now.ratio, comparison->now.absolute, lr_ni_bets[a]);
+    mixture_look(&comparison->safe, log_e);
+}
+
+static void bet_safe(const struct judge *judge, const struct metric_state *metric, struct comparison *comparison,
+                     const struct arms *arms, struct events canary, struct events stable)
+{
+    struct flip_counts counts = flip_counts(comparison, canary, stable);
+    if (judge->policy->exchangeable == EXCHANGEABLE_REQUESTS) {
+        bet_safe_independent(comparison, &counts);
+        return;
+    }
     struct flip_null null = {FLIP_NI, comparison->now.ratio, comparison->now.absolute, rate_max};
     double rate = comparison->fast ? 1 - comparison->rate : comparison->rate;
     if (null.rho * rate + null.delta > 0.8)
         null.form = FLIP_NI_THINNED;
     double log_e[FLIP_BETS];
-    if (block_count(arms) > 0) {
+    if (block_count(arms) > 0)
         flip_blocks(metric, comparison, arms, &null, log_e);
-    } else {
-        struct flip_counts counts = flip_counts(comparison, canary, stable);
+    else
         flip_log_e(&counts, &null, log_e);
-    }
     mixture_look(&comparison->safe, log_e);
 }
 
@@ -283,14 +365,17 @@ static void remember(struct comparison *comparison, struct events canary, struct
 
 void metric_bet(struct judge *judge, struct metric_state *metric, const struct arms *arms)
 {
+    if (metric->policy->type == METRIC_GAUGE) {
+        gauge_bet(metric, arms);
+        return;
+    }
     for (size_t c = 0; c < metric->comparison_count; c++) {
         struct comparison *comparison = &metric->comparisons[c];
         struct events canary = count_events(metric, comparison, &arms->sum[TRACK_CANARY]);
         struct events stable = count_events(metric, comparison, &arms->sum[TRACK_STABLE]);
-        bet_harm(judge, metric, comparison, arms, canary, stable);
-        bet_hold(comparison, canary, stable);
+        bet_against(judge, metric, comparison, arms, canary, stable);
         if (comparison->gate)
-            bet_safe(metric, comparison, arms, canary, stable);
+            bet_safe(judge, metric, comparison, arms, canary, stable);
         remember(comparison, canary, stable);
     }
     for (int t = 0; t < TRACKS; t++)
@@ -298,9 +383,9 @@ void metric_bet(struct judge *judge, struct metric_state *metric, const struct a
     if (arms->sum[TRACK_CANARY].requests && arms->sum[TRACK_STABLE].requests) {
         metric->step_looks++;
         metric->step_canary += arms->sum[TRACK_CANARY].requests;
-        metric->step_unblocked |= block_count(arms) == 0;
+        metric->step_unblocked |= block_count(arms) == 0 && judge->policy->exchangeable != EXCHANGEABLE_REQUESTS;
     }
-    judge->no_names |= !arms->named;
+    judge->no_names |= !arms->named && judge->policy->exchangeable != EXCHANGEABLE_REQUESTS;
 }
 
 void metric_no_bet(struct metric_state *metric)
@@ -308,30 +393,56 @@ void metric_no_bet(struct metric_state *metric)
     for (size_t c = 0; c < metric->comparison_count; c++) {
         mixture_look(&metric->comparisons[c].harm, NULL);
         mixture_look(&metric->comparisons[c].hold, NULL);
+        mixture_look(&metric->comparisons[c].share, NULL);
         mixture_look(&metric->comparisons[c].safe, NULL);
     }
+    if (metric->policy->type == METRIC_GAUGE)
+        gauge_no_bet(metric);
 }
 
 /* --- evidence --- */
 
-double metric_harm(const struct metric_state *metric)
+double comparison_harm(const struct judge *judge, const struct comparison *comparison)
 {
+    switch (judge->policy->exchangeable) {
+    case EXCHANGEABLE_LOOKS:
+        break;
+    case EXCHANGEABLE_PODS: /* ROB: the average of two e-processes is one again */
+        return log_add_exp(mixture_log_e(&comparison->harm), mixture_log_e(&comparison->share)) - M_LN2;
+    case EXCHANGEABLE_REQUESTS:
+        return mixture_log_e(&comparison->hold);
+    }
+    return mixture_log_e(&comparison->harm);
+}
+
+static double comparison_hold(const struct judge *judge, const struct comparison *comparison)
+{
+    bool pods = judge->policy->exchangeable == EXCHANGEABLE_PODS;
+    return mixture_log_e(pods ? &comparison->share : &comparison->hold);
+}
+
+double metric_harm(const struct judge *judge, const struct metric_state *metric)
+{
+    if (metric->policy->type == METRIC_GAUGE)
+        return gauge_harm(metric);
     double sum = -INFINITY;
     size_t bets = 0;
     for (size_t c = 0; c < metric->comparison_count; c++) {
         if (!metric->comparisons[c].bets)
             continue;
-        sum = log_add_exp(sum, mixture_log_e(&metric->comparisons[c].harm));
+        sum = log_add_exp(sum, comparison_harm(judge, &metric->comparisons[c]));
         bets++;
     }
     return bets ? sum - log((double)bets) : 0;
 }
 
-double metric_hold(const struct metric_state *metric)
+double metric_hold(const struct judge *judge, const struct metric_state *metric)
 {
+    if (metric->policy->type == METRIC_GAUGE)
+        return gauge_harm(metric);
     double sum = -INFINITY;
     for (size_t c = 0; c < metric->comparison_count; c++)
-        sum = log_add_exp(sum, mixture_log_e(&metric->comparisons[c].hold));
+        sum = log_add_exp(sum, comparison_hold(judge, &metric->comparisons[c]));
     return metric->comparison_count ? sum - log((double)metric->comparison_count) : 0;
 }
 
@@ -352,7 +463,7 @@ double judge_harm(const struct judge *judge, size_t *blamed)
         double budget = judge->policy->metrics[m].budget;
         if (!(budget > 0))
             continue;
-        double share = log(budget) + metric_harm(&judge->metrics[m]);
+        double share = log(budget) + metric_harm(judge, &judge->metrics[m]);
         sum = log_add_exp(sum, share);
         if (share > worst) {
             worst = share;
@@ -365,11 +476,11 @@ double judge_harm(const struct judge *judge, size_t *blamed)
 double judge_weight(const struct judge *judge, size_t m)
 {
     const struct policy *policy = judge->policy;
-    double critical = 0, all = (double)policy->metric_count;
+    double with_budget = 0, all = (double)policy->metric_count;
     for (size_t i = 0; i < policy->metric_count; i++)
-        critical += policy->metrics[i].critical ? 1 : 0;
-    /* Metrics that are not critical have an even share each, and the critical ones divide the rest as the budget. */
-    return policy->metrics[m].critical ? policy->metrics[m].budget * critical / all : 1 / all;
+        with_budget += policy->metrics[i].budget > 0 ? 1 : 0;
+    /* Metrics without a budget have an even share each, and the others divide the rest as the budget. */
+    return policy->metrics[m].budget > 0 ? policy->metrics[m].budget * with_budget / all : 1 / all;
 }
 
 double judge_hold(const struct judge *judge, size_t *suspect)
@@ -377,7 +488,7 @@ double judge_hold(const struct judge *judge, size_t *suspect)
     double sum = -INFINITY, worst = -INFINITY;
     *suspect = 0;
     for (size_t m = 0; m < judge->policy->metric_count; m++) {
-        double share = log(judge_weight(judge, m)) + metric_hold(&judge->metrics[m]);
+        double share = log(judge_weight(judge, m)) + metric_hold(judge, &judge->metrics[m]);
         sum = log_add_exp(sum, share);
         if (share > worst) {
             worst = share;

@@ -1,7 +1,4 @@
-/*
- * From state to verdict: the decision, and the sentences that say why. The order in decide() is the order of what
- * matters to users: harm, then doubt, then proof, then time.
- */
+/* From state to verdict: the numbers, and the sentences that say why. What is decided is in decide.c. */
 #include "analyzer/judge/state.h"
 
 #include "analyzer/model/format.h"
@@ -14,133 +11,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MIN_STEP_LOOKS = 4, MIN_STEP_CANARY = 30, STALE_LOOKS = 2 };
-
-static const double display_alpha = 0.05; /* of the intervals that are shown */
+static const double traffic_alpha = 0.001; /* of a false warning in a step */
 
 static double log10_of(double ln)
 {
     return ln / log(10);
 }
 
-static double ln_needed(double bound)
-{
-    return log(1 / bound);
-}
-
-/* --- effects --- */
-
-/* The gate of the highest quantile, so that a plot over time shows one thing; the worst boundary once harm is shown. */
-static const struct comparison *shown_comparison(const struct judge *judge, const struct metric_state *metric)
-{
-    bool harmed = judge->aborted && &judge->metrics[judge->blamed] == metric;
-    const struct comparison *shown = NULL;
-    for (size_t c = 0; c < metric->comparison_count; c++) {
-        const struct comparison *comparison = &metric->comparisons[c];
-        if (harmed) {
-            if (comparison->bets && (!shown || mixture_log_e(&comparison->harm) > mixture_log_e(&shown->harm)))
-                shown = comparison;
-        } else if (comparison->gate) {
-            shown = comparison;
-        }
-    }
-    return shown;
-}
-
-/* A ratio of event counts as a ratio of latencies; a fast event runs the other way. */
-static double as_slower(const struct metric_state *metric, const struct comparison *comparison, double ratio)
-{
-    if (isnan(ratio))
-        return NAN;
-    if (comparison->fast)
-        return ratio <= 0 ? INFINITY : 1 + latency_tau_of_fast_ratio(&metric->shape, comparison->edge, ratio);
-    if (ratio <= 0)
-        return 0;
-    /* More than all requests cannot be slow: beyond that the ratio says nothing about how much slower. */
-    if (ratio * comparison->rate >= 1)
-        return INFINITY;
-    return 1 + latency_tau_of_slow_ratio(&metric->shape, comparison->edge, ratio);
-}
-
-static struct effect effect_of(const struct judge *judge, const struct metric_state *metric, enum judge_effects effects)
-{
-    struct effect effect = {.kind = metric->policy->type == METRIC_ERRORS ? "ratio" : "slower",
-                            .method = "lr",
-                            .estimate = NAN,
-                            .lower = NAN,
-                            .upper = NAN,
-                            .confidence = 1 - display_alpha,
-                            .at_edge = NAN};
-    const struct comparison *comparison = shown_comparison(judge, metric);
-    if (!comparison || comparison->look_count == 0)
-        return effect;
-    struct confseq ratio;
-    confseq_ratio_lr(comparison->looks, comparison->look_count, display_alpha, &ratio);
-    if (effects == EFFECTS_ROBUST) {
-        struct confseq robust;
-        confseq_ratio_flip(comparison->looks, comparison->look_count, display_alpha, &robust);
-        /* A few looks are too few for it to say anything. */
-        if (robust.lower > 0 || isfinite(robust.upper)) {
-            ratio = robust;
-            effect.method = "flip";
-        }
-    }
-    effect.estimate = ratio.estimate;
-    effect.lower = ratio.lower;
-    effect.upper = ratio.upper;
-    if (metric->policy->type == METRIC_LATENCY) {
-        effect.at_edge = metric->shape.edge[comparison->edge];
-        effect.estimate = as_slower(metric, comparison, ratio.estimate);
-        effect.lower = as_slower(metric, comparison, comparison->fast ? ratio.upper : ratio.lower);
-        effect.upper = as_slower(metric, comparison, comparison->fast ? ratio.lower : ratio.upper);
-    }
-    return effect;
-}
-
 /* --- one metric --- */
-
-static bool has_data(const struct metric_state *metric)
-{
-    return metric->looks_without <= STALE_LOOKS;
-}
-
-static bool is_proven(const struct judge *judge, const struct metric_state *metric)
-{
-    return metric_safe(metric) >= judge_safe_needed(judge) && metric->step_looks >= MIN_STEP_LOOKS &&
-           metric->step_canary >= MIN_STEP_CANARY;
-}
-
-static bool is_gating(const struct metric_state *metric)
-{
-    if (!metric->policy->critical)
-        return false;
-    return metric->policy->on_no_data != NO_DATA_IGNORE || has_data(metric);
-}
-
-static bool compares(const struct judge *judge)
-{
-    return judge->weight_bp > 0 && judge->weight_bp <= COMPARED_BP;
-}
-
-static bool step_is_over(const struct judge *judge)
-{
-    return compares(judge) && judge->step >= 0 &&
-           judge->at_ms - judge->step_since_ms >= judge->policy->steps[judge->step].max_ms;
-}
 
 static enum metric_status status_of(const struct judge *judge, size_t m)
 {
     const struct metric_state *metric = &judge->metrics[m];
     double own = metric->policy->critical ? metric->policy->budget : 1;
-    if (judge->aborted && judge->blamed == m)
+    if (judge->aborted && judge->abort_cause == BECAUSE_HARM && judge->blamed == m)
         return METRIC_HARMED;
-    if (own > 0 && metric_harm(metric) + log(own) >= ln_needed(judge->policy->false_abort))
+    if (own > 0 && metric_harm(judge, metric) + log(own) >= judge_harm_needed(judge))
         return METRIC_HARMED;
-    if (!has_data(metric))
+    if (!metric_has_data(metric))
         return metric->policy->on_no_data == NO_DATA_IGNORE ? METRIC_IGNORED : METRIC_NO_DATA;
-    if (judge->weight_bp > 0 && is_proven(judge, metric))
+    if (judge->weight_bp > 0 && metric_can_prove(metric) && metric_is_proven(judge, metric))
         return METRIC_SAFE;
-    return step_is_over(judge) ? METRIC_EXPIRED : METRIC_UNDECIDED;
+    return judge_step_is_over(judge) ? METRIC_EXPIRED : METRIC_UNDECIDED;
 }
 
 static char *margin_text(const struct metric_verdict *metric, bool abort)
@@ -178,7 +70,7 @@ static char *effect_text(const struct judge *judge, const struct metric_verdict 
 static char *silence_text(const struct judge *judge, const struct metric_state *metric)
 {
     char text[FORMAT_TEXT], want[FORMAT_TEXT];
-    if (!has_data(metric))
+    if (!metric_has_data(metric))
         return mem_printf("no data for the last %" PRIu64 " looks: is the canary up, and does Prometheus scrape it?",
                           metric->looks_without);
     if (!metric->frozen)
@@ -196,6 +88,8 @@ static char *silence_text(const struct judge *judge, const struct metric_state *
 static char *metric_reason(const struct judge *judge, const struct metric_state *state,
                            const struct metric_verdict *metric)
 {
+    if (metric->type == METRIC_GAUGE)
+        return gauge_text(judge, state, metric);
     char *silence = metric->status == METRIC_HARMED ? NULL : silence_text(judge, state);
     if (silence)
         return silence;
@@ -278,7 +172,9 @@ static void summarize_metric(const struct judge *judge, size_t m, enum judge_eff
 {
     const struct metric_state *state = &judge->metrics[m];
     const struct policy_metric *policy = state->policy;
-    *metric = (struct metric_verdict){.name = mem_strdup(policy->name),
+    bool gauge = policy->type == METRIC_GAUGE;
+    *metric = (struct metric_verdict){.deviation = NAN,
+                                      .name = mem_strdup(policy->name),
                                       .type = policy->type,
                                       .critical = policy->critical,
                                       .budget = policy->budget,
@@ -290,16 +186,19 @@ static void summarize_metric(const struct judge *judge, size_t m, enum judge_eff
         if (state->edge_count)
             memcpy(metric->edges, state->edges, state->edge_count * sizeof *metric->edges);
     }
-    for (int t = 0; t < TRACKS; t++)
+    for (int t = 0; t < TRACKS && !gauge; t++)
         summarize_arm(state, (enum track)t, metric);
     summarize_margins(state, metric);
-    metric->effect = effect_of(judge, state, effects);
+    if (gauge)
+        gauge_summarize(state, metric);
+    else
+        metric->effect = effect_of(judge, state, effects);
     double own = policy->critical && policy->budget > 0 ? policy->budget : 1;
     metric->evidence = (struct evidence_values){
-        .harm = log10_of(metric_harm(state)),
-        .hold = log10_of(metric_hold(state)),
+        .harm = log10_of(metric_harm(judge, state)),
+        .hold = log10_of(metric_hold(judge, state)),
         .safe = state->comparison_count ? log10_of(metric_safe(state)) : 0,
-        .harm_needed = log10_of(ln_needed(judge->policy->false_abort) - log(own)),
+        .harm_needed = log10_of(judge_harm_needed(judge) - log(own)),
         .safe_needed = log10_of(judge_safe_needed(judge)),
     };
     metric->status = status_of(judge, m);
@@ -316,36 +215,13 @@ static double score(const struct judge *judge)
     for (size_t m = 0; m < judge->policy->metric_count; m++) {
         const struct metric_state *metric = &judge->metrics[m];
         double safe = metric->comparison_count ? metric_safe(metric) / judge_safe_needed(judge) : 0;
-        double harm = metric_harm(metric) / ln_needed(judge->policy->false_abort);
-        double own = 50 + 50 * fmax(0, fmin(1, safe)) - 50 * fmax(0, fmin(1, harm));
+        double harm = metric_harm(judge, metric) / judge_harm_needed(judge);
+        double own = gauge_is_scored(metric->policy) ? judge->kayenta_score
+                                                     : 50 + 50 * fmax(0, fmin(1, safe)) - 50 * fmax(0, fmin(1, harm));
+        own = isnan(own) ? 50 : own;
         sum += judge_weight(judge, m) * own;
     }
     return round(10 * sum) / 10;
-}
-
-/* The first gating metric that lacks its proof, or the number of metrics if none does. */
-static size_t first_unproven(const struct judge *judge)
-{
-    size_t m = 0;
-    while (m < judge->policy->metric_count && (!is_gating(&judge->metrics[m]) || is_proven(judge, &judge->metrics[m])))
-        m++;
-    return m;
-}
-
-static bool any_gating(const struct judge *judge)
-{
-    for (size_t m = 0; m < judge->policy->metric_count; m++)
-        if (is_gating(&judge->metrics[m]))
-            return true;
-    return false;
-}
-
-static size_t first_without_data(const struct judge *judge)
-{
-    size_t m = 0;
-    while (m < judge->policy->metric_count && (!is_gating(&judge->metrics[m]) || has_data(&judge->metrics[m])))
-        m++;
-    return m;
 }
 
 /* The risk is stated only where the arms were compared in blocks of equal size: docs/statistics.md, "Promotion". */
@@ -356,168 +232,161 @@ static char *proven_text(const struct judge *judge)
     bool unblocked = false;
     for (size_t m = 0; m < judge->policy->metric_count; m++) {
         const struct metric_state *metric = &judge->metrics[m];
-        if (!is_gating(metric))
+        if (!metric_is_gating(metric) || metric->policy->type == METRIC_GAUGE)
             continue;
         looks = metric->step_looks < looks ? metric->step_looks : looks;
         unblocked |= metric->step_unblocked;
     }
+    if (looks == UINT64_MAX)
+        return mem_printf("Kayenta's score is %s, and the policy promotes from %s on",
+                          format_number(judge->kayenta_score, bound),
+                          format_number(judge->policy->kayenta.pass, count));
     format_count(looks, count);
-    if (unblocked)
-        return mem_printf(
-            "every metric is shown to be within its margin (%s looks; no risk of error is stated, because "
-            "the arms were not compared in groups of as many instances)",
-            count);
-    return mem_printf("every metric is shown to be within its margin (each with at most %s risk of error, %s looks)",
-                      format_share(exp(-judge_safe_needed(judge)), bound), count);
+    char *scored = isnan(judge->kayenta_score)
+                       ? mem_strdup("")
+                       : mem_printf("; Kayenta's score is %s", format_number(judge->kayenta_score, bound));
+    char *text =
+        unblocked ? mem_printf("every metric is shown to be within its margin (%s looks; no risk of error is stated, "
+                               "because the arms were not compared in groups of as many instances)%s",
+                               count, scored)
+                  : mem_printf("every metric is shown to be within its margin (each with at most %s risk of error, "
+                               "%s looks)%s",
+                               format_share(exp(-judge_safe_needed(judge)), bound), count, scored);
+    free(scored);
+    return text;
 }
 
-static void decide_unproven(const struct judge *judge, struct verdict *verdict, size_t waiting)
+static char *expired_text(const struct judge *judge, enum decision decision, const struct metric_verdict *metric)
 {
-    const struct metric_verdict *metric = &verdict->metrics[waiting];
-    if (!step_is_over(judge)) {
-        verdict->reason = mem_printf("%s: %s", metric->name, metric->reason);
-        return;
-    }
     char time[FORMAT_TEXT];
     format_span(judge->policy->steps[judge->step].max_ms, time);
-    switch (judge->policy->undecided) {
-    case UNDECIDED_ABORT:
-        verdict->decision = DECISION_ABORT;
-        verdict->reason = mem_printf("nothing was proved within %s: %s: %s", time, metric->name, metric->reason);
-        return;
-    case UNDECIDED_PROMOTE:
-        if (!judge->fresh) {
-            verdict->reason = mem_strdup("the last look had no data of both sides; silence is not promoted");
-            return;
-        }
-        verdict->decision = DECISION_PROMOTE;
-        verdict_warn(verdict, "promoted without proof: the policy says `undecided: promote` after %s", time);
-        verdict->reason =
-            mem_printf("not proven within %s, promoted as the policy says: %s: %s", time, metric->name, metric->reason);
-        return;
-    case UNDECIDED_HOLD:
-        verdict->reason = mem_printf("not proven within %s; evidence goes on, a person may promote or abort: %s: %s",
-                                     time, metric->name, metric->reason);
+    switch (decision) {
+    case DECISION_ABORT:
+        return mem_printf("nothing was proved within %s: %s: %s", time, metric->name, metric->reason);
+    case DECISION_PROMOTE:
+        return mem_printf("not proven within %s, promoted as the policy says: %s: %s", time, metric->name,
+                          metric->reason);
+    case DECISION_HOLD:
+        break;
     }
+    return mem_printf("not proven within %s; evidence goes on, a person may promote or abort: %s: %s", time,
+                      metric->name, metric->reason);
 }
 
-/* Whether a metric that decides lacks data: then nothing is promoted. */
-static bool decide_missing(const struct judge *judge, struct verdict *verdict)
+static char *suspected_text(const struct judge *judge, const struct metric_verdict *metric)
 {
-    size_t missing = first_without_data(judge);
-    if (missing == judge->policy->metric_count)
-        return false;
-    const struct metric_state *metric = &judge->metrics[missing];
-    int64_t silent_ms = (int64_t)metric->looks_without * judge->policy->look_ms;
-    bool abort = metric->policy->on_no_data == NO_DATA_ABORT && silent_ms >= judge->policy->traffic.unattended_ms;
-    /* Silence is no health: not even `undecided: promote` moves traffic to a canary without data. */
-    if (!abort && step_is_over(judge) && judge->policy->undecided != UNDECIDED_PROMOTE) {
-        decide_unproven(judge, verdict, missing);
-        return true;
-    }
-    verdict->decision = abort ? DECISION_ABORT : DECISION_HOLD;
-    verdict->reason = mem_printf("%s: %s", metric->policy->name, verdict->metrics[missing].reason);
-    return true;
+    if (!metric->critical)
+        return mem_printf("suspected harm of %s, which is not critical and only holds: %s", metric->name,
+                          metric->reason);
+    bool bursts = judge->policy->exchangeable == EXCHANGEABLE_LOOKS && metric->type != METRIC_GAUGE;
+    return mem_printf("suspected harm, not yet proven%s: %s", bursts ? " under bursts" : "", metric->reason);
 }
 
-/* What `undecided` says at the step's end where promotion is out of the question. */
-static enum decision hold_or_abort(const struct judge *judge)
+static char *kayenta_text(const struct judge *judge)
 {
-    return step_is_over(judge) && judge->policy->undecided == UNDECIDED_ABORT ? DECISION_ABORT : DECISION_HOLD;
+    char score[FORMAT_TEXT], marginal[FORMAT_TEXT];
+    return mem_printf("Kayenta's score is %s, and the policy aborts below %s",
+                      format_number(judge->kayenta_score, score),
+                      format_number(judge->policy->kayenta.marginal, marginal));
 }
 
-static void decide_proven(const struct judge *judge, struct verdict *verdict)
-{
-    int64_t min_ms = judge->step >= 0 ? judge->policy->steps[judge->step].min_ms : 0;
-    char time[FORMAT_TEXT];
-    /* A canary that proved itself and then fell silent may have died. */
-    if (!judge->fresh) {
-        verdict->reason = mem_strdup("every metric is within its margin, but the last look had no data of both sides");
-        return;
-    }
-    if (judge->at_ms - judge->step_since_ms < min_ms) {
-        verdict->reason =
-            mem_printf("every metric is within its margin; the step lasts at least %s", format_span(min_ms, time));
-        return;
-    }
-    verdict->decision = DECISION_PROMOTE;
-    verdict->reason = proven_text(judge);
-}
-
-static void decide_compared(const struct judge *judge, struct verdict *verdict)
-{
-    size_t waiting = first_unproven(judge), suspect;
-    if (decide_missing(judge, verdict))
-        return;
-    if (judge_hold(judge, &suspect) >= ln_needed(judge->policy->false_abort)) {
-        verdict->decision = hold_or_abort(judge);
-        verdict->reason =
-            mem_printf("suspected harm, not yet proven under bursts: %s", verdict->metrics[suspect].reason);
-    } else if (waiting < judge->policy->metric_count) {
-        decide_unproven(judge, verdict, waiting);
-    } else if (!any_gating(judge)) {
-        verdict->decision = hold_or_abort(judge);
-        verdict->reason = mem_strdup("no metric that decides has data, so that nothing can be proved");
-    } else {
-        decide_proven(judge, verdict);
-    }
-}
-
-static void decide_baking(const struct judge *judge, struct verdict *verdict)
+/* Why a rollout stands where it does; the caller frees it. */
+static char *standing_text(const struct judge *judge, const struct verdict *verdict, struct judge_standing standing)
 {
     char time[FORMAT_TEXT], weight[FORMAT_TEXT];
-    int64_t bake_ms = judge->step >= 0 ? judge->policy->steps[judge->step].bake_ms : 0;
-    format_weight(judge->weight_bp, weight);
-    if (judge->weight_bp == 0) {
-        verdict->reason = mem_strdup("the canary has no traffic");
-    } else if (judge->step < 0) {
-        verdict->reason = mem_printf("%s is no step of the policy: there is no time to bake at it", weight);
-    } else if (!judge->fresh) {
-        verdict->reason = mem_strdup("no data of the canary: is it up, and does Prometheus scrape it?");
-    } else if (judge->at_ms - judge->step_since_ms < bake_ms) {
-        verdict->reason = mem_printf("baking at %s for %s", weight, format_span(bake_ms, time));
-    } else {
-        verdict->decision = DECISION_PROMOTE;
-        verdict->reason = mem_printf("baked at %s for %s", weight, format_span(bake_ms, time));
+    const struct policy_step *step = judge->step >= 0 ? &judge->policy->steps[judge->step] : NULL;
+    const struct metric_verdict *metric =
+        standing.which < verdict->metric_count ? &verdict->metrics[standing.which] : NULL;
+    switch (standing.cause) {
+    case BECAUSE_NO_LOOK:
+        return mem_strdup("no look yet");
+    case BECAUSE_HARM:
+        return mem_strdup(metric->reason);
+    case BECAUSE_GUARDRAIL:
+        return mem_printf("guardrail %s: %s", verdict->guardrails[standing.which].name,
+                          verdict->guardrails[standing.which].reason);
+    case BECAUSE_KAYENTA:
+        return kayenta_text(judge);
+    case BECAUSE_SILENT:
+    case BECAUSE_UNPROVEN:
+        return mem_printf("%s: %s", metric->name, metric->reason);
+    case BECAUSE_SUSPECTED:
+        return suspected_text(judge, metric);
+    case BECAUSE_EXPIRED:
+        return expired_text(judge, standing.decision, metric);
+    case BECAUSE_NO_GATE:
+        return mem_strdup("no metric that decides has data, so that nothing can be proved");
+    case BECAUSE_NOT_FRESH:
+        if (!judge_compares(judge))
+            return mem_strdup("no data of the canary: is it up, and does Prometheus scrape it?");
+        return mem_strdup(metric ? "the last look had no data of both sides; silence is not promoted"
+                                 : "every metric is within its margin, but the last look had no data of both sides");
+    case BECAUSE_TOO_EARLY:
+        return mem_printf("every metric is within its margin; the step lasts at least %s",
+                          format_span(step->min_ms, time));
+    case BECAUSE_PROVEN:
+        return proven_text(judge);
+    case BECAUSE_NO_TRAFFIC:
+        return mem_strdup("the canary has no traffic");
+    case BECAUSE_NO_STEP:
+        return mem_printf("%s is no step of the policy: there is no time to bake at it",
+                          format_weight(judge->weight_bp, weight));
+    case BECAUSE_BAKING:
+    case BECAUSE_BAKED:
+        return mem_printf("%s at %s for %s", standing.cause == BECAUSE_BAKED ? "baked" : "baking",
+                          format_weight(judge->weight_bp, weight), format_span(step->bake_ms, time));
     }
+    return mem_strdup("");
 }
 
-static void decide(const struct judge *judge, struct verdict *verdict)
+static void explain_standing(const struct judge *judge, struct verdict *verdict)
 {
-    verdict->decision = DECISION_HOLD;
-    if (judge->aborted) {
-        verdict->decision = DECISION_ABORT;
-        verdict->reason = mem_strdup(verdict->metrics[judge->blamed].reason);
-    } else if (judge->looks == 0) {
-        verdict->reason = mem_strdup("no look yet");
-    } else if (compares(judge)) {
-        decide_compared(judge, verdict);
-    } else {
-        decide_baking(judge, verdict);
-    }
+    struct judge_standing standing = judge_standing(judge);
+    char time[FORMAT_TEXT];
+    verdict->decision = standing.decision;
+    verdict->reason = standing_text(judge, verdict, standing);
+    if (standing.cause == BECAUSE_EXPIRED && standing.decision == DECISION_PROMOTE)
+        verdict_warn(verdict, "promoted without proof: the policy says `undecided: promote` after %s",
+                     format_span(judge->policy->steps[judge->step].max_ms, time));
 }
 
-/* Does the canary get what it was given? Four standard deviations and a request of grace. */
+/* Does the canary get what it was given? Only a warning: a wrong share makes the comparison slower, not wrong. */
 static void check_traffic(const struct judge *judge, struct verdict *verdict)
 {
-    double canary = (double)judge->step_requests[TRACK_CANARY];
-    double n = canary + (double)judge->step_requests[TRACK_STABLE];
+    const struct traffic_share *traffic = &judge->traffic;
     verdict->traffic_status = TRAFFIC_UNKNOWN;
-    if (!compares(judge))
+    if (!judge_compares(judge))
         return;
-    double expected = judge->weight_bp / (double)BASIS_POINTS;
-    verdict->traffic_expected = expected;
-    if (n < 1)
+    verdict->traffic_expected = judge->weight_bp / (double)BASIS_POINTS;
+    if (traffic->all == 0)
         return;
-    verdict->traffic_observed = canary / n;
-    if (n < 400)
+    verdict->traffic_observed = (double)traffic->canary / (double)traffic->all;
+    verdict->traffic_status = TRAFFIC_OK;
+    if (traffic_share_log_e(traffic) < log(1 / traffic_alpha))
         return;
-    double off = canary / n - expected, slack = 4 * sqrt(expected * (1 - expected) / n) + 1 / n;
-    verdict->traffic_status = fabs(off) <= slack ? TRAFFIC_OK : off < 0 ? TRAFFIC_LOW : TRAFFIC_HIGH;
+    bool low = verdict->traffic_observed < verdict->traffic_expected;
     char got[FORMAT_TEXT], given[FORMAT_TEXT];
-    if (verdict->traffic_status != TRAFFIC_OK)
-        verdict_warn(verdict, "the canary gets %s of the requests, not the %s that it was given",
-                     format_share(canary / n, got), format_weight(judge->weight_bp, given));
+    verdict->traffic_status = low ? TRAFFIC_LOW : TRAFFIC_HIGH;
+    verdict_warn(verdict, "the canary gets %s of the requests, not the %s that it was given",
+                 format_share(verdict->traffic_observed, got), format_weight(judge->weight_bp, given));
+}
+
+static void add_gauge_warnings(const struct judge *judge, struct verdict *verdict)
+{
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        const struct metric_state *metric = &judge->metrics[m];
+        if (metric->gauge.block_unsure)
+            verdict_warn(verdict,
+                         "%s: stable's history does not tell how long its noise lasts, because it is too short or "
+                         "never changes; %" PRIu32 " looks are taken together for one piece of evidence",
+                         metric->policy->name, metric->gauge.block);
+        if (metric->gauge.noise_lasts)
+            verdict_warn(verdict,
+                         "%s: stable's noise may last longer than the %" PRIu32
+                         " looks that are taken together for one "
+                         "piece of evidence; its evidence of harm may be noise, use longer looks or `critical: false`",
+                         metric->policy->name, metric->gauge.block);
+    }
 }
 
 static void add_warnings(const struct judge *judge, struct verdict *verdict)
@@ -527,6 +396,16 @@ static void add_warnings(const struct judge *judge, struct verdict *verdict)
                               "equally noisy, and boundaries of fast requests do not bet for abort");
     if (judge->too_many_canaries)
         verdict_warn(verdict, "the canary has more instances than stable: no abort from comparison in these looks");
+    if (judge->too_much_canary)
+        verdict_warn(verdict, "the canary had more requests than stable: no abort from comparison in these looks");
+    if (judge->unequal_pods)
+        verdict_warn(verdict,
+                     "instances of stable and canary get different traffic, so that they are not exchangeable: in "
+                     "these looks `exchangeable: pods` adds nothing to the evidence, and nothing is held on suspicion");
+    if (judge->no_names && judge->policy->exchangeable == EXCHANGEABLE_PODS)
+        verdict_warn(verdict, "`exchangeable: pods` needs counts per instance: without them it adds nothing to the "
+                              "evidence, and nothing is held on suspicion");
+    add_gauge_warnings(judge, verdict);
     if (judge->rate_too_high)
         verdict_warn(verdict,
                      "stable fails more than 5 %% of its requests: an absolute abort margin is not exact there "
@@ -549,7 +428,7 @@ struct verdict *judge_verdict(const struct judge *judge, const char *rollout, en
     verdict->step_index = judge->step;
     verdict->weight_bp = judge->weight_bp;
     verdict->step_since_ms = judge->step_since_ms == INT64_MIN ? 0 : judge->step_since_ms;
-    for (size_t m = 0; m < policy->metric_count && compares(judge); m++)
+    for (size_t m = 0; m < policy->metric_count && judge_compares(judge); m++)
         if (judge->metrics[m].step_looks > verdict->step_looks)
             verdict->step_looks = judge->metrics[m].step_looks;
     verdict->metrics = mem_alloc(policy->metric_count, sizeof *verdict->metrics);
@@ -558,14 +437,18 @@ struct verdict *judge_verdict(const struct judge *judge, const char *rollout, en
         summarize_metric(judge, m, effects, &verdict->metrics[m]);
     size_t blamed, suspect;
     double harm = judge->aborted ? judge->harm_at_abort : judge_harm(judge, &blamed);
-    double needed = ln_needed(policy->false_abort);
+    double needed = judge_harm_needed(judge);
     verdict->harm = log10_of(harm);
     verdict->hold = log10_of(judge_hold(judge, &suspect));
     verdict->harm_needed = log10_of(needed);
     verdict->false_abort_limit = policy->false_abort;
     verdict->false_abort_spent = policy->false_abort * fmax(0, fmin(1, harm / needed));
     verdict->score = score(judge);
-    decide(judge, verdict);
+    verdict->kayenta_score = judge->kayenta_score;
+    verdict->kayenta_pass = policy->kayenta.pass;
+    verdict->kayenta_marginal = policy->kayenta.marginal;
+    guardrails_summarize(judge, verdict);
+    explain_standing(judge, verdict);
     check_traffic(judge, verdict);
     add_warnings(judge, verdict);
     return verdict;

@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A balancer rounds shares to whole weights. */
+static const double traffic_tolerance = 0.05;
+
 static uint32_t planned_looks(const struct policy *policy)
 {
     int64_t time_ms = 0;
@@ -35,8 +38,12 @@ struct judge *judge_new(const struct policy *policy)
     judge->first_traffic_ms = INT64_MIN;
     judge->visits = mem_alloc(policy->step_count, sizeof *judge->visits);
     judge->metrics = mem_alloc(policy->metric_count, sizeof *judge->metrics);
-    for (size_t m = 0; m < policy->metric_count; m++)
+    for (size_t m = 0; m < policy->metric_count; m++) {
         judge->metrics[m].policy = &policy->metrics[m];
+        judge->metrics[m].crash.rate = NAN;
+    }
+    judge->kayenta_score = NAN;
+    guardrails_init(judge);
     return judge;
 }
 
@@ -55,8 +62,10 @@ void judge_free(struct judge *judge)
         free(metric->calibration.buckets);
         free(metric->comparisons);
         free(metric->edges);
+        gauge_free(metric);
     }
     free(judge->metrics);
+    free(judge->guardrails);
     free(judge->visits);
     free(judge->service);
     free(judge);
@@ -69,7 +78,7 @@ static void freeze(struct judge *judge)
         struct metric_state *metric = &judge->metrics[m];
         if (metric->frozen)
             continue;
-        metric_freeze(metric, judge->planned_looks);
+        metric_freeze(judge, metric);
         metric_widen(metric, margins_scale(judge->policy, judge->step));
     }
 }
@@ -81,11 +90,15 @@ static void enter_step(struct judge *judge, uint32_t weight_bp, int32_t step)
     judge->step_since_ms = judge->weight_from_ms;
     if (step >= 0)
         judge->visits[step]++;
-    for (int t = 0; t < TRACKS; t++)
-        judge->step_requests[t] = 0;
+    guards_restart_step(judge);
+    if (judge_compares(judge))
+        traffic_share_init(&judge->traffic, weight_bp / (double)BASIS_POINTS, traffic_tolerance);
     /* Above half of the traffic nothing is proved any more: what the last compared step proved stays on view. */
-    for (size_t m = 0; m < judge->policy->metric_count && judge->weight_bp <= COMPARED_BP; m++) {
-        metric_restart_step(&judge->metrics[m]);
+    if (judge->weight_bp > COMPARED_BP)
+        return;
+    kayenta_restart_step(judge);
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        metric_restart_step(judge, &judge->metrics[m]);
         metric_widen(&judge->metrics[m], margins_scale(judge->policy, judge->step));
     }
 }
@@ -110,9 +123,10 @@ static const struct evidence_metric *find_metric(const struct evidence *evidence
                                                  size_t *index)
 {
     for (size_t m = 0; m < evidence->metric_count; m++) {
-        if (strcmp(evidence->metrics[m].name, policy->name) == 0 && evidence->metrics[m].type == policy->type) {
+        const struct evidence_metric *metric = &evidence->metrics[m];
+        if (!metric->guardrail && metric->type == policy->type && strcmp(metric->name, policy->name) == 0) {
             *index = m;
-            return &evidence->metrics[m];
+            return metric;
         }
     }
     return NULL;
@@ -141,6 +155,7 @@ static void gather(const struct evidence_metric *evidence, const struct evidence
         arms->sum[t].buckets = arms->scratch[t];
         for (size_t i = 0; i < track->count; i++) {
             arms->named &= track->instances[i].instance != NULL;
+            arms->mean[t] += track->instances[i].value / (double)track->count;
             arms->sum[t].requests += track->instances[i].requests;
             arms->sum[t].failed += track->instances[i].failed;
             for (size_t e = 0; e < evidence->edge_count; e++)
@@ -176,19 +191,26 @@ static void learn(struct judge *judge, const struct evidence *evidence, const st
         const struct evidence_metric *found = find_metric(evidence, metric->policy, &index);
         if (!found || !look->intervals[index] || metric->frozen)
             continue;
+        if (metric->policy->type == METRIC_GAUGE) {
+            gauge_learn(metric, &look->intervals[index]->tracks[TRACK_STABLE]);
+            continue;
+        }
         learn_edges(metric, found);
         metric_learn(metric, &look->intervals[index]->tracks[TRACK_STABLE]);
     }
 }
 
-/* A look across a change of the split or of the instances compares unequal things: a shared incident would look like
- * harm. */
+/*
+ * A look across a change of the split or of the instances compares unequal things: a shared incident would look like
+ * harm. Gauges do not tell which instances there were.
+ */
 static bool is_discarded(struct judge *judge, const struct evidence *evidence, const struct look *look)
 {
     bool changed = look->from_ms < judge->weight_from_ms;
     for (size_t m = 0; m < judge->policy->metric_count; m++) {
         size_t index;
-        if (find_metric(evidence, judge->metrics[m].policy, &index) && look->intervals[index])
+        bool counts = judge->metrics[m].policy->type != METRIC_GAUGE;
+        if (counts && find_metric(evidence, judge->metrics[m].policy, &index) && look->intervals[index])
             changed |= instances_changed(&judge->metrics[m], look->intervals[index]);
     }
     return changed;
@@ -215,26 +237,61 @@ static void bet(struct judge *judge, const struct evidence *evidence, const stru
         struct arms arms;
         gather(found, look->intervals[index], &arms);
         metric_bet(judge, metric, &arms);
-        for (int t = 0; t < TRACKS && !counted; t++)
-            judge->step_requests[t] += arms.sum[t].requests;
+        if (counted || metric->policy->type == METRIC_GAUGE)
+            continue;
+        traffic_share_look(&judge->traffic, arms.sum[TRACK_CANARY].requests, arms.sum[TRACK_STABLE].requests);
         counted = true;
     }
 }
 
+/* Whether an interval gives a metric what it needs: the canary, and stable as long as the two are compared. */
+static bool gives_data(const struct judge *judge, const struct policy_metric *policy,
+                       const struct evidence_interval *interval)
+{
+    if (!interval || !interval->tracks[TRACK_CANARY].present)
+        return false;
+    bool zero_for_nan = gauge_is_scored(policy) && policy->kayenta.nan_replace;
+    for (int t = 0; t < TRACKS; t++) {
+        const struct track_counts *track = &interval->tracks[t];
+        if (t == TRACK_STABLE && judge->weight_bp > COMPARED_BP)
+            continue;
+        if (!track->present)
+            return false;
+        for (size_t i = 0; i < track->count && policy->type == METRIC_GAUGE && !zero_for_nan; i++)
+            if (!isfinite(track->instances[i].value))
+                return false;
+    }
+    return true;
+}
+
 static void note_presence(struct judge *judge, const struct evidence *evidence, const struct look *look)
 {
-    bool compared = judge->weight_bp <= COMPARED_BP;
     judge->fresh = true;
     for (size_t m = 0; m < judge->policy->metric_count; m++) {
         struct metric_state *metric = &judge->metrics[m];
         size_t index;
         const struct evidence_interval *interval =
             find_metric(evidence, metric->policy, &index) ? look->intervals[index] : NULL;
-        bool there =
-            interval && interval->tracks[TRACK_CANARY].present && (!compared || interval->tracks[TRACK_STABLE].present);
+        bool there = gives_data(judge, metric->policy, interval);
         metric->looks_without = there ? 0 : metric->looks_without + 1;
-        if (!there && metric->policy->critical && metric->policy->on_no_data != NO_DATA_IGNORE)
+        bool decides = metric->policy->critical || gauge_is_scored(metric->policy);
+        if (!there && decides && metric->policy->on_no_data != NO_DATA_IGNORE)
             judge->fresh = false;
+    }
+}
+
+/* At every weight: a canary that has all the traffic may crash, too. */
+static void watch_crashes(struct judge *judge, const struct evidence *evidence, const struct look *look)
+{
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        struct metric_state *metric = &judge->metrics[m];
+        size_t index;
+        const struct evidence_metric *found = find_metric(evidence, metric->policy, &index);
+        if (!crash_watches(judge, metric) || !found || !gives_data(judge, metric->policy, look->intervals[index]))
+            continue;
+        struct arms arms;
+        gather(found, look->intervals[index], &arms);
+        crash_observe(judge, metric, &arms);
     }
 }
 
@@ -242,9 +299,10 @@ static void check_harm(struct judge *judge)
 {
     size_t blamed;
     double harm = judge_harm(judge, &blamed);
-    if (judge->aborted || harm < log(1 / judge->policy->false_abort))
+    if (judge->aborted || harm < judge_harm_needed(judge))
         return;
     judge->aborted = true;
+    judge->abort_cause = BECAUSE_HARM;
     judge->blamed = blamed;
     judge->harm_at_abort = harm;
 }
@@ -274,5 +332,11 @@ void judge_observe(struct judge *judge, const struct evidence *evidence, const s
     /* After the bets: a look that froze the margins is never bet on itself. */
     learn(judge, evidence, look);
     freeze(judge);
+    gauges_test(judge);
     check_harm(judge);
+    if (warm)
+        guardrails_observe(judge, evidence, look);
+    if (warm && !discarded)
+        watch_crashes(judge, evidence, look);
+    gauges_score(judge);
 }

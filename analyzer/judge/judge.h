@@ -25,6 +25,35 @@ void judge_free(struct judge *judge);
  */
 void judge_observe(struct judge *judge, const struct evidence *evidence, const struct look *look);
 
+/* Why the decision is what it is. `which` is the metric or guardrail that it is about. */
+enum judge_cause {
+    BECAUSE_NO_LOOK,    /* hold: nothing seen yet */
+    BECAUSE_HARM,       /* abort: harm of metric `which` is shown, with risk false_abort over the whole rollout */
+    BECAUSE_GUARDRAIL,  /* abort: guardrail `which` of the policy fired; one past the last is the crash guardrail */
+    BECAUSE_KAYENTA,    /* abort: Kayenta's score is below its marginal limit */
+    BECAUSE_SILENT,     /* metric `which` has no data: hold, or abort after long as its `on_no_data` says */
+    BECAUSE_SUSPECTED,  /* hold: harm of metric `which` is likely, but not shown, or it may not abort */
+    BECAUSE_UNPROVEN,   /* hold: the proof that metric `which` is within its margin is not complete */
+    BECAUSE_EXPIRED,    /* the step is over without that proof: as `undecided` says */
+    BECAUSE_NO_GATE,    /* hold: no metric that decides has data */
+    BECAUSE_NOT_FRESH,  /* hold: proven, but the last look had no data of both sides */
+    BECAUSE_TOO_EARLY,  /* hold: proven, but the step lasts longer */
+    BECAUSE_PROVEN,     /* promote */
+    BECAUSE_NO_TRAFFIC, /* hold: the canary has none */
+    BECAUSE_NO_STEP,    /* hold: the weight is above half of the traffic and no step of the policy */
+    BECAUSE_BAKING,     /* hold: above half of the traffic, until the time is over */
+    BECAUSE_BAKED,      /* promote */
+};
+
+struct judge_standing {
+    enum decision decision;
+    enum judge_cause cause;
+    size_t which;
+};
+
+/* The decision after the last look without its sentences: what the verdict says, at a small part of the cost. */
+struct judge_standing judge_standing(const struct judge *judge);
+
 /* How the effect's interval is computed: fast, for every look; or robust against bursts, for the final report. */
 enum judge_effects { EFFECTS_LIVE, EFFECTS_ROBUST };
 

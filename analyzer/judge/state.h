@@ -4,7 +4,10 @@
 
 #include "analyzer/judge/judge.h"
 #include "analyzer/judge/margins.h"
+#include "stats/betabinomial.h"
 #include "stats/confseq.h"
+#include "stats/gauge.h"
+#include "stats/kayenta.h"
 #include "stats/latency.h"
 #include "stats/mixture.h"
 
@@ -20,9 +23,55 @@ struct comparison {
     struct margin now;         /* as widened at this step */
     struct mixture harm;       /* FLIP, over the whole rollout */
     struct mixture hold;       /* LR, over the whole rollout */
+    struct mixture share;      /* SHARE, over the whole rollout; `exchangeable: pods` */
     struct mixture safe;       /* FLIP non-inferiority, since the step began */
     struct look_counts *looks; /* what was bet on, for the effect; k counts the event in each arm */
     size_t look_count, look_room;
+};
+
+/* A gauge: judge/gauge.c. One value a look and arm, the mean over its instances. */
+enum { GAUGE_SIDES = 2 }; /* GAUGE_INCREASE and GAUGE_DECREASE; `direction: either` bets on both */
+struct gauge_side {
+    struct gauge_process process;
+    double *past; /* the process's */
+    struct mixture harm;
+};
+struct gauge_state {
+    /* paired */
+    struct gauge_side sides[GAUGE_SIDES];
+    uint32_t block;    /* looks that one bet is made of */
+    bool block_unsure; /* stable's history does not tell how long its noise lasts */
+    bool noise_lasts;  /* it tells: longer than any block */
+    double *history;   /* stable's instances before the first traffic, `history_width` values a look */
+    size_t history_count, history_room, history_width;
+    /* mann-whitney */
+    double log_rank_e; /* ln of the product of the steps' e-values */
+    bool step_tested;  /* the present step was */
+    /* kayenta */
+    bool classified;
+    enum kayenta_class classification;
+    double deviation;
+
+    double *values[TRACKS]; /* of the looks that were evidence */
+    size_t count, room;
+    size_t step_from; /* the first of the present step */
+};
+
+struct crash_state {
+    struct instance_counts window[TRACKS];
+    uint64_t requests, failed; /* of the canary, in all windows */
+    uint32_t in_a_row;
+    double rate; /* of the last whole window; NAN before */
+    bool fired;
+};
+
+struct guardrail_state {
+    const struct policy_guardrail *policy;
+    struct mixture evidence; /* a rate's */
+    uint64_t requests, failed, looks_without;
+    double value;
+    bool is_above, fired;
+    int64_t above_since_ms;
 };
 
 struct metric_state {
@@ -39,6 +88,8 @@ struct metric_state {
     uint64_t looks_without;                /* in a row, without data of the canary or of stable */
     uint64_t step_looks, step_canary;      /* evidence since the step began */
     bool step_unblocked;                   /* some of it compared the arms as wholes: false_promote is not promised */
+    struct gauge_state gauge;
+    struct crash_state crash;
 };
 
 struct judge {
@@ -54,12 +105,17 @@ struct judge {
     uint32_t weight_bp;
     int32_t step;     /* -1: the weight is not a step of the policy */
     uint32_t *visits; /* of each step, the present one included */
-    bool fresh;       /* the last look had data of both arms for every gating metric */
-    uint64_t step_requests[TRACKS];
-    bool aborted; /* harm was shown; for good */
+    bool fresh;       /* the last look had the data of every metric that decides */
+    struct guardrail_state *guardrails;
+    struct traffic_share traffic; /* does the canary get what it was given in this step? */
+    double kayenta_score;         /* of the present step; NAN before it was told */
+    int64_t kayenta_told;         /* at which multiple of the present step's `min` */
+    bool aborted;                 /* for good */
+    enum judge_cause abort_cause;
     size_t blamed;
-    double harm_at_abort;                            /* ln E */
-    bool no_names, too_many_canaries, rate_too_high; /* restrictions that took bets away */
+    double harm_at_abort; /* ln E */
+    /* restrictions that took bets away */
+    bool no_names, too_many_canaries, too_much_canary, rate_too_high, unequal_pods;
 };
 
 /* Both arms of one metric in one look. */
@@ -67,20 +123,59 @@ struct arms {
     struct instance_counts sum[TRACKS]; /* buckets borrowed from `scratch` */
     const struct track_counts *tracks[TRACKS];
     uint64_t scratch[TRACKS][LATENCY_EDGES];
-    bool named; /* every instance is told apart */
+    double mean[TRACKS]; /* gauges: over the instances; NAN if one has no number */
+    bool named;          /* every instance is told apart */
 };
+
+/* decide.c */
+bool metric_is_stale(uint64_t looks_without);        /* silent for too long to be an accident */
+double judge_harm_needed(const struct judge *judge); /* natural logarithm */
+bool metric_has_data(const struct metric_state *metric);
+bool metric_can_prove(const struct metric_state *metric); /* whether a step may be left on its word */
+bool metric_is_proven(const struct judge *judge, const struct metric_state *metric);
+bool metric_is_gating(const struct metric_state *metric);
+bool judge_compares(const struct judge *judge);
+bool judge_step_is_over(const struct judge *judge);
+
+/* guard.c */
+void guardrails_init(struct judge *judge);
+void guardrails_observe(struct judge *judge, const struct evidence *evidence, const struct look *look);
+void guardrails_summarize(const struct judge *judge, struct verdict *verdict);
+bool crash_watches(const struct judge *judge, const struct metric_state *metric);
+void crash_observe(struct judge *judge, struct metric_state *metric, const struct arms *arms);
+void guards_restart_step(struct judge *judge);
+
+/* effect.c */
+struct effect effect_of(const struct judge *judge, const struct metric_state *metric, enum judge_effects effects);
+
+/* gauge.c */
+void gauge_learn(struct metric_state *metric, const struct track_counts *stable);
+void gauge_freeze(const struct judge *judge, struct metric_state *metric);
+void gauge_bet(struct metric_state *metric, const struct arms *arms);
+void gauge_no_bet(struct metric_state *metric);
+void gauge_restart_step(struct metric_state *metric);
+double gauge_harm(const struct metric_state *metric);     /* natural logarithm */
+bool gauge_is_scored(const struct policy_metric *policy); /* by Kayenta's rules */
+bool gauge_is_proven(const struct judge *judge, const struct metric_state *metric);
+void gauges_test(struct judge *judge); /* after a look: the step's rank tests, once its `min` is over */
+void kayenta_restart_step(struct judge *judge);
+void gauges_score(struct judge *judge); /* after a look: Kayenta's classifications and score */
+void gauge_summarize(const struct metric_state *state, struct metric_verdict *metric);
+void gauge_free(struct metric_state *metric);
+char *gauge_text(const struct judge *judge, const struct metric_state *state, const struct metric_verdict *metric);
 
 /* compare.c */
 void metric_learn(struct metric_state *metric, const struct track_counts *stable);
-void metric_freeze(struct metric_state *metric, uint32_t planned_looks); /* if enough is known */
+void metric_freeze(const struct judge *judge, struct metric_state *metric); /* if enough is known */
 void metric_widen(struct metric_state *metric, double scale);
-void metric_restart_step(struct metric_state *metric);
+void metric_restart_step(const struct judge *judge, struct metric_state *metric);
 void metric_bet(struct judge *judge, struct metric_state *metric, const struct arms *arms);
 void metric_no_bet(struct metric_state *metric);
 
 /* evidence of a metric, natural logarithms; 0 where there is none */
-double metric_harm(const struct metric_state *metric);
-double metric_hold(const struct metric_state *metric);
+double comparison_harm(const struct judge *judge, const struct comparison *comparison);
+double metric_harm(const struct judge *judge, const struct metric_state *metric);
+double metric_hold(const struct judge *judge, const struct metric_state *metric);
 double metric_safe(const struct metric_state *metric); /* the weakest gate; -INFINITY without a gate */
 double judge_harm(const struct judge *judge, size_t *blamed);
 double judge_hold(const struct judge *judge, size_t *suspect);
