@@ -28,6 +28,9 @@ enum option_group {
     OPTION_OUTPUT = 1 << 10,      /* -o, --output FILE */
     OPTION_AS_EVIDENCE = 1 << 11, /* --evidence without a value: report's */
     OPTION_LOG = 1 << 12,         /* --color, --log-format */
+    OPTION_LEVELS = 1 << 13,      /* --rps, --error-rate, --latency */
+    OPTION_SIMULATE = 1 << 14,    /* --scenario, --runs, --seed, --step, --rps, --error-rate */
+    OPTION_CALIBRATE = 1 << 15,   /* --from, --to, --canaries, --runs, --seed */
 };
 
 enum color { COLOR_AUTO, COLOR_NEVER, COLOR_ALWAYS };
@@ -39,6 +42,10 @@ struct options {
     enum color color;
     const char *reason, *evidence, *output;
     const char *since, *until, *from, *to, *every;
+    const char *rps, *error_rate, *latency;
+    const char *runs, *seed, *step, *canaries;
+    const char **scenarios; /* borrowed from argv; the array is owned */
+    size_t scenario_count;
     int32_t weight_bp; /* -1: not given */
     struct policy_setting *settings;
     size_t setting_count;
@@ -54,9 +61,9 @@ struct command {
     int (*run)(const struct options *options);
 };
 
-extern const struct command command_check, command_judge, command_begin, command_advance, command_rollout,
-    command_status, command_list, command_promote, command_hold, command_resume, command_abort, command_report,
-    command_replay, command_traffic;
+extern const struct command command_check, command_plan, command_simulate, command_judge, command_begin,
+    command_advance, command_rollout, command_status, command_list, command_promote, command_hold, command_resume,
+    command_abort, command_report, command_replay, command_calibrate, command_traffic;
 
 /* options.c: fills `options` from what follows the command's name; false with ERROR_USAGE. */
 bool options_parse(const struct command *command, int argc, char **argv, struct options *options, struct error *err);
@@ -74,6 +81,17 @@ bool parse_share(const char *text, int32_t *basis_points, struct error *err); /*
 void sleep_until(int64_t at_ms); /* or a signal; at least 50 ms, so that nothing spins */
 int exit_of_decision(enum decision decision);
 int exit_of_state(enum rollout_state state);
+
+/* plan.c: the traffic that there is */
+bool parse_rps(const char *text, double *rps, struct error *err);
+bool parse_rate(const char *text, double *rate, struct error *err); /* 0.5%, 0.005 */
+
+/* draws.c: what the commands that draw at random share */
+typedef void show_progress(uint64_t done, uint64_t all, void *context);
+bool parse_whole(const char *text, uint64_t least, uint64_t most, uint64_t *value);
+bool parse_draws(const struct options *options, uint64_t *runs, uint64_t *seed, struct error *err); /* or defaults */
+show_progress *progress_bar(void); /* its context is an int that is -1; NULL where nobody watches */
+unsigned processors(void);
 
 /* show.c: rollouts and verdicts for people and for programs */
 void show_rollout(const struct options *options, const struct rollout *rollout, const struct policy *policy,

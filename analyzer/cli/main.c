@@ -12,9 +12,9 @@
 #include <yaml.h>
 
 static const struct command *const commands[] = {
-    &command_check,  &command_judge,  &command_begin,   &command_advance, &command_rollout,
-    &command_status, &command_list,   &command_promote, &command_hold,    &command_resume,
-    &command_abort,  &command_report, &command_replay,  &command_traffic,
+    &command_check,   &command_plan,   &command_simulate, &command_judge,     &command_begin,   &command_advance,
+    &command_rollout, &command_status, &command_list,     &command_promote,   &command_hold,    &command_resume,
+    &command_abort,   &command_report, &command_replay,   &command_calibrate, &command_traffic,
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -21,8 +21,8 @@ static const struct {
     {"reason", required_argument, OPTION_REASON},
     {"since", required_argument, OPTION_WINDOW},
     {"until", required_argument, OPTION_WINDOW},
-    {"from", required_argument, OPTION_SPAN},
-    {"to", required_argument, OPTION_SPAN},
+    {"from", required_argument, OPTION_SPAN | OPTION_CALIBRATE},
+    {"to", required_argument, OPTION_SPAN | OPTION_CALIBRATE},
     {"every", required_argument, OPTION_SPAN},
     {"evidence", required_argument, OPTION_EVIDENCE},
     {"evidence", no_argument, OPTION_AS_EVIDENCE},
@@ -30,6 +30,14 @@ static const struct {
     {"output", required_argument, OPTION_OUTPUT},
     {"color", required_argument, OPTION_LOG},
     {"log-format", required_argument, OPTION_LOG},
+    {"rps", required_argument, OPTION_LEVELS | OPTION_SIMULATE},
+    {"error-rate", required_argument, OPTION_LEVELS | OPTION_SIMULATE},
+    {"latency", required_argument, OPTION_LEVELS},
+    {"scenario", required_argument, OPTION_SIMULATE},
+    {"runs", required_argument, OPTION_SIMULATE | OPTION_CALIBRATE},
+    {"seed", required_argument, OPTION_SIMULATE | OPTION_CALIBRATE},
+    {"canaries", required_argument, OPTION_CALIBRATE},
+    {"step", required_argument, OPTION_SIMULATE},
 };
 enum { KNOWN = sizeof known / sizeof known[0] };
 
@@ -59,6 +67,14 @@ static bool add_setting(const char *value, struct options *options, struct error
     return true;
 }
 
+static bool add_scenario(const char *value, struct options *options)
+{
+    size_t count = options->scenario_count + 1;
+    options->scenarios = mem_resize(options->scenarios, count, sizeof *options->scenarios);
+    options->scenarios[options->scenario_count++] = value;
+    return true;
+}
+
 static bool parse_color(const char *value, enum color *color, struct error *err)
 {
     static const char *const names[] = {"auto", "never", "always"};
@@ -84,15 +100,29 @@ static bool take(const char *name, const char *value, struct options *options, s
     struct {
         const char *name;
         const char **text;
-    } texts[] = {{"db", &options->db},       {"reason", &options->reason}, {"since", &options->since},
-                 {"until", &options->until}, {"from", &options->from},     {"to", &options->to},
-                 {"every", &options->every}, {"output", &options->output}};
+    } texts[] = {{"db", &options->db},
+                 {"reason", &options->reason},
+                 {"since", &options->since},
+                 {"until", &options->until},
+                 {"from", &options->from},
+                 {"to", &options->to},
+                 {"every", &options->every},
+                 {"output", &options->output},
+                 {"rps", &options->rps},
+                 {"error-rate", &options->error_rate},
+                 {"latency", &options->latency},
+                 {"runs", &options->runs},
+                 {"seed", &options->seed},
+                 {"step", &options->step},
+                 {"canaries", &options->canaries}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (strcmp(name, texts[i].name) == 0) {
             *texts[i].text = value;
             return true;
         }
     }
+    if (strcmp(name, "scenario") == 0)
+        return add_scenario(value, options);
     if (strcmp(name, "evidence") == 0) {
         options->evidence = value;
         options->as_evidence = !value;
@@ -170,5 +200,6 @@ void options_free(struct options *options)
         free(options->settings[s].value);
     }
     free(options->settings);
+    free(options->scenarios);
     free(options->arguments);
 }

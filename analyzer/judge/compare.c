@@ -461,7 +461,9 @@ double judge_harm(const struct judge *judge, size_t *blamed)
     *blamed = 0;
     for (size_t m = 0; m < judge->policy->metric_count; m++) {
         double budget = judge->policy->metrics[m].budget;
-        if (!(budget > 0))
+        bool gauge = judge->policy->metrics[m].type == METRIC_GAUGE;
+        /* Between bets a gauge counts for nothing, not even for what it had: docs/statistics.md, "Gauges". */
+        if (!(budget > 0) || (gauge && !gauge_is_settled(&judge->metrics[m])))
             continue;
         double share = log(budget) + metric_harm(judge, &judge->metrics[m]);
         sum = log_add_exp(sum, share);

@@ -207,21 +207,34 @@ static void summarize_metric(const struct judge *judge, size_t m, enum judge_eff
 
 /* --- the whole --- */
 
+/* 50 without evidence, 100 with a proof. */
+static double safety_score(const struct judge *judge, const struct metric_state *metric)
+{
+    if (gauge_is_scored(metric->policy))
+        return isnan(judge->kayenta_score) ? 50 : judge->kayenta_score;
+    double safe = metric->comparison_count ? metric_safe(metric) / judge_safe_needed(judge) : 0;
+    return 50 + 50 * fmax(0, fmin(1, safe));
+}
+
+/* The mean over the metrics that can prove safety, less what the others show of harm. */
 static double score(const struct judge *judge)
 {
     if (judge->aborted)
         return 0;
-    double sum = 0;
+    double sum = 0, proving = 0, penalty = 0;
     for (size_t m = 0; m < judge->policy->metric_count; m++) {
         const struct metric_state *metric = &judge->metrics[m];
-        double safe = metric->comparison_count ? metric_safe(metric) / judge_safe_needed(judge) : 0;
-        double harm = metric_harm(judge, metric) / judge_harm_needed(judge);
-        double own = gauge_is_scored(metric->policy) ? judge->kayenta_score
-                                                     : 50 + 50 * fmax(0, fmin(1, safe)) - 50 * fmax(0, fmin(1, harm));
-        own = isnan(own) ? 50 : own;
-        sum += judge_weight(judge, m) * own;
+        double weight = judge_weight(judge, m);
+        double harm = 50 * fmax(0, fmin(1, metric_harm(judge, metric) / judge_harm_needed(judge)));
+        if (metric_can_prove(metric)) {
+            sum += weight * (safety_score(judge, metric) - harm);
+            proving += weight;
+        } else {
+            penalty += weight * harm;
+        }
     }
-    return round(10 * sum) / 10;
+    double score = (proving > 0 ? sum / proving : 50) - penalty;
+    return round(10 * fmax(0, score)) / 10;
 }
 
 /* The risk is stated only where the arms were compared in blocks of equal size: docs/statistics.md, "Promotion". */

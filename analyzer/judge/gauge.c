@@ -246,6 +246,18 @@ void gauge_no_bet(struct metric_state *metric)
         mixture_look(&metric->gauge.sides[d].harm, NULL);
 }
 
+/*
+ * Whether no bet is half seen. In the middle of a block, or of a step that is yet to be tested, the data so far tell
+ * something of the bet's outcome, and a stop at just that look would be outside of the proof.
+ */
+bool gauge_is_settled(const struct metric_state *metric)
+{
+    const struct gauge_state *gauge = &metric->gauge;
+    if (metric->policy->method == GAUGE_PAIRED)
+        return gauge->sides[GAUGE_INCREASE].process.filled == 0;
+    return gauge->step_tested || gauge->count == gauge->step_from;
+}
+
 double gauge_harm(const struct metric_state *metric)
 {
     if (!metric->frozen || metric->policy->method == GAUGE_KAYENTA)

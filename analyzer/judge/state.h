@@ -1,4 +1,4 @@
-/* The judge's state; private to this folder. */
+/* The judge's state; private to this folder and to trials/forecast.c, which plans with the margins that it freezes. */
 #ifndef HALDANE_JUDGE_STATE_H
 #define HALDANE_JUDGE_STATE_H
 
@@ -154,7 +154,8 @@ void gauge_freeze(const struct judge *judge, struct metric_state *metric);
 void gauge_bet(struct metric_state *metric, const struct arms *arms);
 void gauge_no_bet(struct metric_state *metric);
 void gauge_restart_step(struct metric_state *metric);
-double gauge_harm(const struct metric_state *metric);     /* natural logarithm */
+double gauge_harm(const struct metric_state *metric); /* natural logarithm */
+bool gauge_is_settled(const struct metric_state *metric);
 bool gauge_is_scored(const struct policy_metric *policy); /* by Kayenta's rules */
 bool gauge_is_proven(const struct judge *judge, const struct metric_state *metric);
 void gauges_test(struct judge *judge); /* after a look: the step's rank tests, once its `min` is over */

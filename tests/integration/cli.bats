@@ -24,7 +24,7 @@ teardown() {
     scenario_end
 }
 
-commands=(check judge begin advance rollout status list promote hold resume abort report replay traffic)
+commands=(check simulate judge begin advance rollout status list promote hold resume abort report replay traffic)
 
 @test "every command has a page, by help and by --help, and the list names it" {
     local command
