@@ -12,7 +12,7 @@ with_compiler := $(if $(compiler),CC='$(compiler)')
 export HALDANE_BUILD = $(abspath $(BUILD))
 export FUZZ_SECONDS
 
-.PHONY: build demo demo-runs test bench lint install deps fuzz sanitize clean help
+.PHONY: build demo demo-runs test bench bench-statistics lint install deps fuzz sanitize clean help
 
 build: $(BUILD)/build.ninja ## build haldane, the demo's programs and the tests
 	ninja -C $(BUILD)
@@ -29,6 +29,10 @@ test: ## install what is missing, build, and run all tests, real servers include
 
 bench: build ## measure speed
 	meson test -C $(BUILD) --no-rebuild --benchmark --verbose
+
+bench-statistics: $(BUILD)/build.ninja ## haldane and others' rules on the same made-up rollouts, RUNS of each (2000)
+	ninja -C $(BUILD) tests/bench_statistics
+	$(BUILD)/tests/bench_statistics --runs $(or $(RUNS),2000) --check
 
 demo-runs: build ## the demo RUNS times in a row (default 20); each must end right
 	tests/bench/demo_runs.sh $(or $(RUNS),20)

@@ -336,7 +336,7 @@ bool spread_step(struct spread *to, const struct spread *from, const struct step
         return true;
     struct window all = {UINT64_MAX, 0};
     for (size_t i = 0; i < from->count; i++) {
-        uint64_t shift;
+        uint64_t shift = 0;
         struct law law = after(step, representative(from, i, step, rounding), &shift);
         struct window window = law_window(&law, from->grid);
         all.first = window.first + shift < all.first ? window.first + shift : all.first;
@@ -345,7 +345,7 @@ bool spread_step(struct spread *to, const struct spread *from, const struct step
     if (!spread_clear(to, from->grid, all))
         return false;
     for (size_t i = 0; i < from->count; i++) {
-        uint64_t shift;
+        uint64_t shift = 0;
         struct law law = after(step, representative(from, i, step, rounding), &shift);
         if (from->mass[i] > 0)
             spread_add(to, &law, from->mass[i], shift);

@@ -212,7 +212,7 @@ static bool read_buckets(const cJSON *array, const struct evidence_metric *metri
     cJSON_ArrayForEach(item, array)
     {
         char place[PATH + 24];
-        snprintf(place, sizeof place, "%s[%zu]", where, i);
+        snprintf(place, sizeof place, "%.*s[%zu]", PATH, where, i);
         if (!json_count_item(item, place, &counts->buckets[i], err))
             return false;
         counts->requests += counts->buckets[i++];
@@ -328,7 +328,7 @@ static bool read_track(const cJSON *object, const struct evidence_metric *metric
 static bool read_interval(struct evidence *evidence, struct evidence_metric *metric, const cJSON *object,
                           const char *where, struct error *err)
 {
-    int64_t at_ms;
+    int64_t at_ms = 0;
     if (!read_time(object, "at", where, &at_ms, err))
         return false;
     int64_t from_ms = at_ms > evidence->interval_ms ? at_ms - evidence->interval_ms : 0;
@@ -447,7 +447,7 @@ static bool read_weights(struct evidence *evidence, const cJSON *root, struct er
     {
         char where[PATH];
         snprintf(where, sizeof where, "weights[%zu]", evidence->weight_count);
-        int64_t from_ms;
+        int64_t from_ms = 0;
         uint64_t weight;
         if (!read_time(item, "from", where, &from_ms, err) || !json_count(item, "basis_points", where, &weight, err))
             return false;
@@ -470,7 +470,7 @@ static bool read_decisions(struct evidence *evidence, const cJSON *root, struct 
     {
         char where[PATH];
         snprintf(where, sizeof where, "decisions[%zu]", evidence->decision_count);
-        int64_t at_ms;
+        int64_t at_ms = 0;
         if (!read_time(item, "at", where, &at_ms, err))
             return false;
         const char *action = json_string(item, "action", where, err);

@@ -485,7 +485,7 @@ static bool read_classification(const cJSON *object, const char *where, struct m
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, "classification");
     if (!item || cJSON_IsNull(item))
         return true;
-    int class;
+    int class = 0;
     if (!read_name(object, "classification", where, classifications, &class, err))
         return false;
     metric->classification = classifications[class];
@@ -495,7 +495,7 @@ static bool read_classification(const cJSON *object, const char *where, struct m
 
 static bool read_metric(const cJSON *object, struct metric_verdict *metric, const char *where, struct error *err)
 {
-    int type, status;
+    int type = 0, status = 0;
     const char *name = json_string(object, "name", where, err);
     if (!name || !read_name(object, "type", where, metric_type_names, &type, err) ||
         !read_name(object, "status", where, metric_status_names, &status, err))
@@ -544,7 +544,7 @@ static bool read_metrics(struct verdict *verdict, const cJSON *root, struct erro
 static bool read_guardrail(const cJSON *object, struct guardrail_verdict *guardrail, const char *where,
                            struct error *err)
 {
-    int kind, status;
+    int kind = 0, status = 0;
     const char *name = json_string(object, "name", where, err);
     if (!name || !read_name(object, "kind", where, guardrail_kind_names, &kind, err) ||
         !read_name(object, "status", where, guardrail_status_names, &status, err) ||
@@ -620,7 +620,7 @@ static bool read_verdict(struct verdict *verdict, const cJSON *root, struct erro
         return error_set(err, ERROR_DATA,
                          "schema is \"%.60s\", not \"%s\"; give a verdict, as `haldane judge` writes it", found,
                          schema);
-    int decision;
+    int decision = 0;
     const char *service = json_string(root, "service", "verdict", err);
     if (!service || !read_name(root, "decision", "verdict", decision_names, &decision, err) ||
         !json_count(root, "look", "verdict", &verdict->look, err) || !read_step(verdict, root, err))
