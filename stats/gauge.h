@@ -10,10 +10,11 @@
  * for each block of B looks, on the block's mean, with B so long that neighbouring blocks hardly know of each other
  * (gauge_block()). False alarms of private noise, no margin, 160 looks, threshold 20, 4000 runs: independent .03; AR(1)
  * with .5: .40, by blocks of 8 .03; with .9: .94, by blocks of 16 .03. A pod that is constantly off cannot be repaired
- * by blocks; that takes a margin.
+ * by blocks; that takes a margin. So do skew values where the canary is the mean of fewer instances than stable is: the
+ * mean of many is seldom far from its own mean, one value of a skew law is mostly below it (docs/statistics.md).
  *
  * The price: no block can multiply E by more than 2, and the first three only give the scale, so E = 20 takes at least
- * nine blocks (RESTART_TAIL), however gross the harm. Within 160 looks blocks of 32 refute nothing.
+ * eight blocks (RESTART_TAIL), however gross the harm. Within 160 looks blocks of 32 refute nothing.
  *
  * With B > 1, E is to be read when a block is complete. In mid-block it stands still; a stop decided just then by
  * something that already knows the block's first looks is outside of the proof.

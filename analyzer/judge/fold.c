@@ -336,7 +336,8 @@ void judge_observe(struct judge *judge, const struct evidence *evidence, const s
     check_harm(judge);
     if (warm)
         guardrails_observe(judge, evidence, look);
-    if (warm && !discarded)
+    /* An instance that comes and goes is how a canary crashes. */
+    if (warm && look->from_ms >= judge->weight_from_ms)
         watch_crashes(judge, evidence, look);
     gauges_score(judge);
 }

@@ -87,9 +87,10 @@ static void put_recommendation(struct strbuf *out, const struct calibration *c)
         strbuf_printf(out, latency ? ": abort_above: {slower: %g%%}\n" : ": abort_above: {ratio: %g}\n",
                       latency ? margin * 100 : margin);
     }
-    put_sentence(out, mem_printf("Together: %s of %s draws of their own. What is within abort_above is no harm: "
-                                 "promote_below must stay wider than it.",
-                                 rate_text(&c->joint, TEXT), format_count(c->joint.draws, TEXT)));
+    put_sentence(
+        out, mem_printf("Together: %s of %s more draws from the same history. What is within abort_above is no harm: "
+                        "promote_below must stay wider than it.",
+                        rate_text(&c->joint, TEXT), format_count(c->joint.draws, TEXT)));
 }
 
 /* --- what it rests on --- */

@@ -32,8 +32,8 @@ struct calibrate_setup {
  *
  * The looks of the grid are 1, 2, 4 and 8 of the policy's, as far as the history holds a rollout of the same length
  * with them. A metric keeps within its limit if its rate and two standard errors do. The recommendation takes the
- * smallest look and then each metric's smallest margin, checked together on draws of their own; if that fails, the
- * margin of the metric with the highest rate for its limit is widened.
+ * smallest look and then each metric's smallest margin, checked together on more draws from the same history; if that
+ * fails, the margin of the metric with the highest rate for its limit is widened.
  *
  * The numbers do not depend on `threads`. NULL with ERROR_DATA where the history has fewer than two instances of stable
  * or is too short. The caller frees it.

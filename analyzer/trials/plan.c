@@ -385,10 +385,12 @@ static void warn_uncaught(const struct planning *p, size_t m)
     }
     if (isnan(smallest))
         return;
-    bool hopeless = errors && most_information(p, m, smallest) < -log(p->policy->false_abort);
+    /* A test of level a that finds harm in half of the cases needs KL(1/2, a) nats, whatever it does with the data. */
+    double level = p->policy->false_abort, needed = -0.5 * log(4 * level * (1 - level));
+    bool hopeless = errors && most_information(p, m, smallest) < needed;
     warn(p->plan, "%s: harm of %s would not be caught in the %s that all compared steps last at the most%s",
          metric->name, list, format_span(p->plan->compared_ms, span),
-         hopeless ? "; with this traffic no test could that keeps to false_abort" : "");
+         hopeless ? "; with this traffic no test could in half of the cases and keep to false_abort" : "");
 }
 
 static void warn_restrictions(const struct planning *p, size_t m)

@@ -45,9 +45,9 @@ static bool may_leave_step(const struct course *course, enum decision decision, 
 
 static enum trial_end end_of_abort(enum judge_cause cause)
 {
-    if (cause == BECAUSE_GUARDRAIL)
+    if (cause == BECAUSE_GUARDRAIL || cause == BECAUSE_KAYENTA)
         return TRIAL_GUARDRAIL;
-    return cause == BECAUSE_HARM || cause == BECAUSE_KAYENTA ? TRIAL_HARM : TRIAL_UNDECIDED;
+    return cause == BECAUSE_HARM ? TRIAL_HARM : TRIAL_UNDECIDED;
 }
 
 /* Whether the rollout has ended; else the canary has the share of the step that is in force from now on. */
@@ -185,9 +185,10 @@ static void measure(const struct trial *trials, const struct scenario *scenario,
     for (uint64_t r = 0; r < runs; r++) {
         if (trials[r].end == TRIAL_PROMOTED)
             to_promote[promotions++] = (double)trials[r].ended_ms;
-        if (!is_abort(&trials[r]))
+        /* An abort before the fault was there did not catch it. */
+        if (!is_abort(&trials[r]) || trials[r].ended_ms < onset_ms)
             continue;
-        to_abort[aborts] = fmax(0, (double)(trials[r].ended_ms - onset_ms));
+        to_abort[aborts] = (double)(trials[r].ended_ms - onset_ms);
         requests[aborts] = (double)trials[r].canary_requests;
         harmed[aborts++] = trials[r].harmed;
     }

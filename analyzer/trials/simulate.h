@@ -14,7 +14,7 @@
 /* How one simulated rollout ended. */
 enum trial_end {
     TRIAL_HARM,      /* aborted: harm was shown */
-    TRIAL_GUARDRAIL, /* aborted: a guardrail fired */
+    TRIAL_GUARDRAIL, /* aborted beside false_abort: a guardrail fired, or Kayenta's score was too low */
     TRIAL_PROMOTED,
     TRIAL_UNDECIDED, /* the schedule, the deadline or, as the policy says, a step was over */
 };
