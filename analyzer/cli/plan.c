@@ -77,8 +77,8 @@ static struct evidence *evidence_of_buckets(const cJSON *root, struct error *err
             return NULL;
         }
     }
-    const cJSON *le = json_array(root, "le", "", err);
-    const cJSON *buckets = le ? json_array(root, "buckets", "", err) : NULL;
+    const cJSON *le = json_array(root, "le", "the latency file", err);
+    const cJSON *buckets = le ? json_array(root, "buckets", "the latency file", err) : NULL;
     if (!buckets)
         return NULL;
     char *bounds = cJSON_PrintUnformatted(le), *counts = cJSON_PrintUnformatted(buckets);

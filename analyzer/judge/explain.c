@@ -28,6 +28,9 @@ static enum metric_status status_of(const struct judge *judge, size_t m)
         return METRIC_HARMED;
     if (own > 0 && metric_harm(judge, metric) + log(own) >= judge_harm_needed(judge))
         return METRIC_HARMED;
+    bool classified = gauge_is_scored(metric->policy) && metric->gauge.classified;
+    if (classified && (metric->gauge.classification == KAYENTA_HIGH || metric->gauge.classification == KAYENTA_LOW))
+        return METRIC_HARMED;
     if (!metric_has_data(metric))
         return metric->policy->on_no_data == NO_DATA_IGNORE ? METRIC_IGNORED : METRIC_NO_DATA;
     if (judge->weight_bp > 0 && metric_can_prove(metric) && metric_is_proven(judge, metric))

@@ -48,10 +48,10 @@ static char *none_text(const struct calibration *c)
 {
     double low, high;
     clopper_pearson(0, c->looks[0].windows, 0.05, &low, &high);
-    return mem_printf("No rollout was aborted; the policy allows %s. The history holds %s without an overlap: that "
-                      "alone shows that the rate is below %s (95 %%).",
+    return mem_printf("No rollout was aborted; the policy allows %s. The history holds %s rollout%s without an "
+                      "overlap: that alone shows that the rate is below %s (95 %%).",
                       format_share(c->false_abort_limit, TEXT), format_count(c->looks[0].windows, TEXT),
-                      format_share(high, TEXT));
+                      c->looks[0].windows == 1 ? "" : "s", format_share(high, TEXT));
 }
 
 static char *answer_text(const struct calibration *c)

@@ -23,7 +23,10 @@ const char *simulation_times_text(const struct simulation_spread *spread, char t
 bool simulation_same_traffic(const struct simulation *simulation);
 const char *simulation_traffic_text(const struct simulation_result *result, char text[FORMAT_TEXT]);
 
-/* The sentence that answers the question; the caller frees it. `bad`: a healthy canary is aborted too often. */
-char *simulation_summary(const struct simulation *simulation, bool *bad);
+/* Whether a healthy canary is aborted too often, by the 95 % interval of the worst scenario. */
+enum simulation_finding { SIMULATION_KEPT, SIMULATION_BROKEN, SIMULATION_UNSURE };
+
+/* The sentence that answers the question; the caller frees it. */
+char *simulation_summary(const struct simulation *simulation, enum simulation_finding *finding);
 
 #endif

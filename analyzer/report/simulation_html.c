@@ -424,10 +424,13 @@ static void put_table(struct strbuf *out, const struct simulation *simulation, e
 
 static void put_head(struct strbuf *out, const struct simulation *simulation)
 {
-    bool bad;
-    char *summary = simulation_summary(simulation, &bad);
+    static const char *const classes[] = {
+        [SIMULATION_KEPT] = "good", [SIMULATION_BROKEN] = "bad", [SIMULATION_UNSURE] = "wait"};
+    static const char *const marks[] = {[SIMULATION_KEPT] = "✓", [SIMULATION_BROKEN] = "✕", [SIMULATION_UNSURE] = "?"};
+    enum simulation_finding finding;
+    char *summary = simulation_summary(simulation, &finding);
     strbuf_printf(out, "<header class=\"head %s\">\n<h1><span aria-hidden=\"true\">%s</span> Simulated rollouts of ",
-                  bad ? "bad" : "good", bad ? "✕" : "✓");
+                  classes[finding], marks[finding]);
     put_html(out, simulation->service);
     strbuf_puts(out, "</h1>\n<p class=\"why\">");
     put_html(out, summary);

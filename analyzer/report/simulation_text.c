@@ -58,25 +58,31 @@ const char *simulation_times_text(const struct simulation_spread *spread, char t
     return text;
 }
 
-char *simulation_summary(const struct simulation *simulation, bool *bad)
+char *simulation_summary(const struct simulation *simulation, enum simulation_finding *finding)
 {
     const struct simulation_result *worst = simulation_worst(simulation);
-    *bad = false;
+    *finding = SIMULATION_UNSURE;
     if (!worst)
         return mem_strdup("No scenario had a healthy canary, so nothing is said about false aborts.");
     double low, high;
     uint64_t aborted = simulation_aborted(worst);
     simulation_interval(aborted, worst->runs, &low, &high);
-    *bad = low > simulation->false_abort_limit;
+    *finding = low > simulation->false_abort_limit    ? SIMULATION_BROKEN
+               : high > simulation->false_abort_limit ? SIMULATION_UNSURE
+                                                      : SIMULATION_KEPT;
     char count[FORMAT_TEXT], runs[FORMAT_TEXT], limit[FORMAT_TEXT];
     format_count(aborted, count);
     format_count(worst->runs, runs);
     format_share(simulation->false_abort_limit, limit);
+    static const char *const shown_of[] = {[SIMULATION_KEPT] = "",
+                                           [SIMULATION_BROKEN] = ", and this noise breaks its promise",
+                                           [SIMULATION_UNSURE] = "; these runs cannot tell whether that is kept"};
+    const char *shown = shown_of[*finding];
     if (aborted == 0)
-        return mem_printf("No healthy canary was aborted (below %s at 95 %%); the policy allows %s.",
-                          format_share(high, TEXT), limit);
+        return mem_printf("No healthy canary was aborted (below %s at 95 %%); the policy allows %s%s.",
+                          format_share(high, TEXT), limit, shown);
     return mem_printf("A healthy canary was aborted in %s of %s runs at most (%s); the policy allows %s%s.", count,
-                      runs, worst->scenario, limit, *bad ? ", and this noise breaks its promise" : "");
+                      runs, worst->scenario, limit, shown);
 }
 
 static void put_cell(struct strbuf *out, const char *text, size_t width)
@@ -157,8 +163,8 @@ static void put_scenario(struct strbuf *out, const struct simulation_result *r, 
 char *simulation_text(const struct simulation *simulation)
 {
     struct strbuf out = {0};
-    bool bad;
-    char *summary = simulation_summary(simulation, &bad);
+    enum simulation_finding finding;
+    char *summary = simulation_summary(simulation, &finding);
     strbuf_puts(&out, "Simulated rollouts of ");
     put_plain(&out, simulation->service);
     strbuf_printf(&out, ": %s of each scenario, seed %llu, looks of %s\n", format_count(simulation->runs, TEXT),

@@ -547,7 +547,7 @@ static const char *stay_end(const struct stay *stay, const struct stay *next, co
         return next->weight_bp >= stay->weight_bp ? "promoted" : "went back";
     if (!rollout || rollout->state == ROLLOUT_STEPPING || rollout->state == ROLLOUT_HELD ||
         rollout->state == ROLLOUT_PAUSED)
-        return verdict_is_harm(story->last)                ? "harm shown"
+        return verdict_is_harm(story->last)                ? "aborted"
                : story->last->decision == DECISION_ABORT   ? "out of time"
                : story->last->decision == DECISION_PROMOTE ? "proven"
                                                            : "still there";

@@ -98,9 +98,15 @@ static const struct scenario named[] = {
     {.name = "lat-10", .summary = "the canary is 10 % slower", .slower = 0.1},
     {.name = "lat-20", .summary = "the canary is 20 % slower", .slower = 0.2},
     {.name = "lat-50", .summary = "the canary is 50 % slower", .slower = 0.5},
-    {.name = "p99-10", .summary = "the slowest tenth of the canary's requests is 10 % slower", .tail_slower = 0.1},
-    {.name = "p99-20", .summary = "the slowest tenth of the canary's requests is 20 % slower", .tail_slower = 0.2},
-    {.name = "p99-50", .summary = "the slowest tenth of the canary's requests is 50 % slower", .tail_slower = 0.5},
+    {.name = "p99-10",
+     .summary = "the canary's slowest tenth is stretched until p99 is 10 % longer",
+     .tail_slower = 0.1},
+    {.name = "p99-20",
+     .summary = "the canary's slowest tenth is stretched until p99 is 20 % longer",
+     .tail_slower = 0.2},
+    {.name = "p99-50",
+     .summary = "the canary's slowest tenth is stretched until p99 is 50 % longer",
+     .tail_slower = 0.5},
 
     /* Other traffic. */
     {.name = "1rps-2", .summary = "one request a second; the canary fails twice as often", .rps = 1, .error_ratio = 2},

@@ -485,9 +485,9 @@ static void test_forms(void **state)
 {
     (void)state;
     struct simulation *simulation = made_up();
-    bool bad;
-    char *summary = simulation_summary(simulation, &bad);
-    assert_true(bad); /* 30 of 200 is plainly above 5 % */
+    enum simulation_finding finding;
+    char *summary = simulation_summary(simulation, &finding);
+    assert_int_equal(finding, SIMULATION_BROKEN); /* 30 of 200 is plainly above 5 % */
     assert_non_null(strstr(summary, "30 of 200"));
     free(summary);
     char *text = simulation_text(simulation);
