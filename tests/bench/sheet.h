@@ -8,7 +8,7 @@
 #include "policies/policy.h"
 
 struct sheet {
-    uint64_t runs, seed; /* runs of rows whose rate is held to a limit; see sheet_fewer() */
+    uint64_t runs, seed; /* of most rows; see sheet_fewer() */
     unsigned jobs;
     bool markdown;
     char **only; /* names of sections or rows; borrowed */
@@ -21,7 +21,7 @@ struct sheet {
 /* Whether the row was asked for: by its name or its section's, or because nothing was. Notes the name as found. */
 bool sheet_wants(const struct sheet *sheet, const char *section, const char *row);
 
-/* Runs for a row of medians and of shares far from 0, which a quarter of the runs tells well enough. >= 1. */
+/* Runs for a row that takes long and whose shares are far from 0: a quarter tells them well enough. >= 1. */
 uint64_t sheet_fewer(const struct sheet *sheet);
 
 /* Says on a terminal what is being computed. An empty row wipes the line. */

@@ -98,7 +98,8 @@ int main(int argc, char *argv[])
                 argv[0]);
         return 2;
     }
-    printf("%llu runs of each healthy scenario and of each at the margin, %llu of the others, seed %llu\n\n",
+    printf("%llu runs of each row; %llu where evidence moves the canary to all traffic, and of 1600 looks of a gauge; "
+           "seed %llu\n\n",
            (unsigned long long)sheet.runs, (unsigned long long)sheet_fewer(&sheet), (unsigned long long)sheet.seed);
     for (size_t s = 0; s < sizeof sections / sizeof sections[0]; s++)
         sections[s](&sheet);
