@@ -2,6 +2,7 @@
 #include "analyzer/cli/cli.h"
 
 #include "analyzer/collect/collect.h"
+#include "analyzer/judge/judge.h"
 #include "analyzer/model/json.h"
 #include "analyzer/trials/plan.h"
 #include "base/memory.h"

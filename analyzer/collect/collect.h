@@ -11,12 +11,6 @@
 #include "base/error.h"
 #include "policies/policy.h"
 
-/*
- * Looks of stable before the first traffic, to know its normal level from, and how long a gauge's noise lasts: the same
- * for a live look and a replay.
- */
-enum { HISTORY_LOOKS = 100 };
-
 struct collector; /* a connection to the policy's Prometheus; kept between looks */
 struct fetch;     /* one window, under way */
 

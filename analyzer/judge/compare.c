@@ -17,14 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    CALIBRATION_ERRORS = 100,   /* stable requests before an error rate is frozen */
-    CALIBRATION_LATENCY = 1000, /* and before a latency distribution is */
-};
-
 /* Where a boundary tells anything at all, and where it may bet for abort: docs/statistics.md, "Latency". */
 static const double informative_low = 0.0005, informative_high = 0.98, fast_high = 0.95;
-static const double rate_max = 0.1; /* p_max of FLIP's absolute margin */
+const double judge_rate_max = 0.1;
 /*
  * The canary's requests among all, up to which FLIP and SHARE bet: half, a little more, and what the chance of a random
  * split adds in a look of few requests (four standard deviations).
@@ -245,12 +240,17 @@ static bool canary_is_smaller(struct judge *judge, const struct arms *arms)
     return smaller;
 }
 
+bool comparison_is_exact(const struct comparison *comparison)
+{
+    return !(comparison->abort_absolute > 0 && comparison->rate > judge_rate_max / 2);
+}
+
 static bool may_bet_on_harm(struct judge *judge, const struct comparison *comparison, const struct arms *arms)
 {
     if (!comparison->bets || (comparison->fast && block_count(arms) == 0) || !canary_is_smaller(judge, arms))
         return false;
-    judge->rate_too_high |= comparison->abort_absolute > 0 && comparison->rate > rate_max / 2;
-    return !(comparison->abort_absolute > 0 && comparison->rate > rate_max / 2);
+    judge->rate_too_high |= !comparison_is_exact(comparison);
+    return comparison_is_exact(comparison);
 }
 
 static void bet_harm(struct judge *judge, const struct metric_state *metric, struct comparison *comparison,
@@ -260,7 +260,7 @@ static void bet_harm(struct judge *judge, const struct metric_state *metric, str
         mixture_look(&comparison->harm, NULL);
         return;
     }
-    struct flip_null null = {FLIP_ABORT, comparison->abort_ratio, comparison->abort_absolute, rate_max};
+    struct flip_null null = {FLIP_ABORT, comparison->abort_ratio, comparison->abort_absolute, judge_rate_max};
     double log_e[FLIP_BETS];
     if (comparison->fast) {
         flip_blocks(metric, comparison, arms, &null, log_e);
@@ -344,7 +344,7 @@ static void bet_safe(const struct judge *judge, const struct metric_state *metri
         bet_safe_independent(comparison, &counts);
         return;
     }
-    struct flip_null null = {FLIP_NI, comparison->now.ratio, comparison->now.absolute, rate_max};
+    struct flip_null null = {FLIP_NI, comparison->now.ratio, comparison->now.absolute, judge_rate_max};
     double rate = comparison->fast ? 1 - comparison->rate : comparison->rate;
     if (null.rho * rate + null.delta > 0.8)
         null.form = FLIP_NI_THINNED;

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { MIN_STEP_LOOKS = 4, MIN_STEP_CANARY = 30, STALE_LOOKS = 2 };
+enum { STALE_LOOKS = 2 };
 
 double judge_harm_needed(const struct judge *judge)
 {

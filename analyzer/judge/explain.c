@@ -77,9 +77,10 @@ static char *silence_text(const struct judge *judge, const struct metric_state *
         return mem_printf("no data for the last %" PRIu64 " looks: is the canary up, and does Prometheus scrape it?",
                           metric->looks_without);
     if (!metric->frozen)
-        return mem_printf("learning stable's normal level: %s requests so far, %s needed",
-                          format_count(metric->calibration.requests, text),
-                          format_count(metric->policy->type == METRIC_LATENCY ? 1000 : 100, want));
+        return mem_printf(
+            "learning stable's normal level: %s requests so far, %s needed",
+            format_count(metric->calibration.requests, text),
+            format_count(metric->policy->type == METRIC_LATENCY ? CALIBRATION_LATENCY : CALIBRATION_ERRORS, want));
     if (metric->comparison_count == 0)
         return mem_strdup("no bucket boundary lies where stable's requests are: give the histogram buckets between the "
                           "fastest and the slowest 0.1 % of requests");

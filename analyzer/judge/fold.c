@@ -200,13 +200,18 @@ static void learn(struct judge *judge, const struct evidence *evidence, const st
     }
 }
 
+static bool is_mixed(const struct judge *judge, const struct look *look)
+{
+    return look->from_ms < judge->weight_from_ms;
+}
+
 /*
  * A look across a change of the split or of the instances compares unequal things: a shared incident would look like
  * harm. Gauges do not tell which instances there were.
  */
 static bool is_discarded(struct judge *judge, const struct evidence *evidence, const struct look *look)
 {
-    bool changed = look->from_ms < judge->weight_from_ms;
+    bool changed = is_mixed(judge, look);
     for (size_t m = 0; m < judge->policy->metric_count; m++) {
         size_t index;
         bool counts = judge->metrics[m].policy->type != METRIC_GAUGE;
@@ -337,7 +342,7 @@ void judge_observe(struct judge *judge, const struct evidence *evidence, const s
     if (warm)
         guardrails_observe(judge, evidence, look);
     /* An instance that comes and goes is how a canary crashes. */
-    if (warm && look->from_ms >= judge->weight_from_ms)
+    if (warm && !is_mixed(judge, look))
         watch_crashes(judge, evidence, look);
     gauges_score(judge);
 }

@@ -12,6 +12,12 @@
 #include "analyzer/model/verdict.h"
 #include "policies/policy.h"
 
+/*
+ * Looks of stable before the first traffic that the judge is to be shown, to know stable's normal level from, and how
+ * long a gauge's noise lasts: the same live, in a replay and in a simulation.
+ */
+enum { HISTORY_LOOKS = 100 };
+
 struct judge;
 
 /* `policy` is borrowed and must outlive the judge. */

@@ -11,6 +11,9 @@
 #include "stats/latency.h"
 #include "stats/mixture.h"
 
+/* What a metric's step needs before it is left, and how many requests of stable before a normal level is frozen. */
+enum { MIN_STEP_LOOKS = 4, MIN_STEP_CANARY = 30, CALIBRATION_ERRORS = 100, CALIBRATION_LATENCY = 1000 };
+
 /* One event that is compared between the arms: a failure, or a request slower (or faster) than one bucket boundary. */
 struct comparison {
     size_t edge; /* latency: the boundary's index */
@@ -174,6 +177,9 @@ void metric_bet(struct judge *judge, struct metric_state *metric, const struct a
 void metric_no_bet(struct metric_state *metric);
 
 /* evidence of a metric, natural logarithms; 0 where there is none */
+extern const double judge_rate_max; /* p_max of FLIP's absolute margin */
+bool comparison_is_exact(
+    const struct comparison *comparison); /* an absolute abort margin is, at stable's frozen rate */
 double comparison_harm(const struct judge *judge, const struct comparison *comparison);
 double metric_harm(const struct judge *judge, const struct metric_state *metric);
 double metric_hold(const struct judge *judge, const struct metric_state *metric);

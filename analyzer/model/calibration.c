@@ -147,10 +147,7 @@ char *calibration_to_json(const struct calibration *calibration)
     cJSON_AddStringToObject(root, "schema", "haldane.calibration/1");
     cJSON_AddStringToObject(root, "service", calibration->service);
     cJSON_AddStringToObject(root, "policy_sha256", calibration->policy_sha256);
-    /* As text: a seed may be larger than what a double tells from its neighbour. */
-    char *seed = mem_printf("%llu", (unsigned long long)calibration->seed);
-    cJSON_AddStringToObject(root, "seed", seed);
-    free(seed);
+    json_add_seed(root, calibration->seed);
     add_times(root, calibration);
     json_add_number(root, "stable_instances", (double)calibration->instances);
     json_add_number(root, "canary_instances", (double)calibration->canaries);

@@ -60,6 +60,13 @@ void json_add_number(cJSON *object, const char *name, double value)
     cJSON_AddItemToObject(object, name, json_new_number(value));
 }
 
+void json_add_seed(cJSON *object, uint64_t seed)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
+    cJSON_AddStringToObject(object, "seed", text);
+}
+
 static const cJSON *member(const cJSON *object, const char *name, const char *where, const char *type,
                            cJSON_bool (*is)(const cJSON *), struct error *err)
 {

@@ -19,6 +19,8 @@ char *json_print(cJSON *tree);
  */
 cJSON *json_new_number(double value);
 void json_add_number(cJSON *object, const char *name, double value);
+/* As text: a seed may be larger than what a double tells from its neighbour. */
+void json_add_seed(cJSON *object, uint64_t seed);
 
 /* The member, checked for its type; `where` is the path of `object` for the message. */
 const cJSON *json_object(const cJSON *object, const char *name, const char *where, struct error *err);

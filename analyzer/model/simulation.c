@@ -111,10 +111,7 @@ char *simulation_to_json(const struct simulation *simulation)
     cJSON_AddStringToObject(root, "schema", "haldane.simulation/1");
     cJSON_AddStringToObject(root, "service", simulation->service);
     cJSON_AddStringToObject(root, "policy_sha256", simulation->policy_sha256);
-    /* As text: a seed may be larger than what a double tells from its neighbour. */
-    char *seed = mem_printf("%llu", (unsigned long long)simulation->seed);
-    cJSON_AddStringToObject(root, "seed", seed);
-    free(seed);
+    json_add_seed(root, simulation->seed);
     json_add_number(root, "runs", (double)simulation->runs);
     json_add_number(root, "look_seconds", (double)simulation->look_ms / 1000);
     json_add_number(root, "false_abort_limit", simulation->false_abort_limit);

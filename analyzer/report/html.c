@@ -4,9 +4,10 @@
  * people who do not see red and green alike; nothing is said by colour alone.
  */
 #include "analyzer/report/escape.h"
+#include "analyzer/report/page.h"
 #include "analyzer/report/plots.h"
-#include "analyzer/report/style.h"
 #include "base/duration.h"
+#include "base/memory.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -35,18 +36,9 @@ static void put_fact(struct strbuf *out, const char *name, const char *text)
 static void put_head(struct strbuf *out, const struct report *report, const struct story *story)
 {
     const char *service = text_or(story->last->service, "a service");
-    strbuf_puts(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-                     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
-                     "'unsafe-inline'\"/>\n"
-                     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-                     "<meta name=\"referrer\" content=\"no-referrer\"/>\n<title>");
-    put_html(out, story->outcome);
-    strbuf_puts(out, ": ");
-    put_html(out, service);
-    strbuf_puts(out, "</title>\n<style>\n");
-    for (const char *const *line = report_style; *line; line++)
-        strbuf_puts(out, *line);
-    strbuf_puts(out, "</style>\n</head>\n<body>\n<main>\n");
+    char *title = mem_printf("%s: %s", story->outcome, service);
+    page_open(out, title, NULL);
+    free(title);
     strbuf_printf(out, "<header class=\"head %s\">\n<h1><span aria-hidden=\"true\">%s</span> <b>%s</b> ",
                   mood_names[story->mood], mood_signs[story->mood], story->outcome);
     put_html(out, service);

@@ -11,10 +11,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* The judge's own rules, which it does not tell: tests/unit/test_plan.c holds the two together. */
-enum { MIN_STEP_LOOKS = 4, MIN_STEP_CANARY = 30, KNOWN_ERRORS = 100, KNOWN_LATENCY = 1000 };
-static const double rate_most = 0.05, rate_bound = 0.1;
-
 enum { HORIZON_LOOKS = 100000, FEW_REQUESTS = 10 };
 
 /* --- the judge at a step --- */
@@ -27,7 +23,7 @@ static void add_history(struct evidence *evidence, const struct policy_metric *p
         evidence_metric(evidence, policy->name, policy->type, level->edges, level->edge_count);
     struct evidence_interval *interval = evidence_add_interval(metric, 0, look_ms);
     struct instance_counts *counts = evidence_add_instance(metric, interval, TRACK_STABLE, NULL);
-    uint64_t times = level->at.requests < KNOWN_LATENCY ? KNOWN_LATENCY / level->at.requests + 1 : 1;
+    uint64_t times = level->at.requests < CALIBRATION_LATENCY ? CALIBRATION_LATENCY / level->at.requests + 1 : 1;
     counts->requests = level->at.requests * times;
     counts->failed = level->at.failed * times;
     for (size_t e = 0; e < level->edge_count; e++)
@@ -77,7 +73,7 @@ uint64_t forecast_lost(const struct policy *policy, const struct plan_traffic *t
     if (step > 0)
         return mixed;
     uint64_t warm = (uint64_t)((policy->warmup_ms + policy->look_ms - 1) / policy->look_ms);
-    double needed = policy->metrics[metric].type == METRIC_LATENCY ? KNOWN_LATENCY : KNOWN_ERRORS;
+    double needed = policy->metrics[metric].type == METRIC_LATENCY ? CALIBRATION_LATENCY : CALIBRATION_ERRORS;
     double missing = needed - traffic->levels[metric].history;
     double stable = forecast_look(policy, traffic, metric, step).requests[TRACK_STABLE];
     uint64_t unknown = missing > 0 && stable > 0 ? (uint64_t)ceil(missing / stable) : 0;
@@ -191,7 +187,7 @@ static bool may_bet(const struct comparison *comparison, const struct forecast_l
     const size_t *instances = look->instances;
     if (instances[TRACK_CANARY] > 0 && instances[TRACK_CANARY] > instances[TRACK_STABLE])
         return false;
-    return !(comparison->abort_absolute > 0 && comparison->rate > rate_most);
+    return comparison_is_exact(comparison);
 }
 
 size_t forecast_bets(const struct judge *judge, size_t m)
@@ -211,7 +207,7 @@ double (*forecast_growth(const struct judge *judge, size_t m, const struct forec
         const struct comparison *comparison = &metric->comparisons[c];
         if (!comparison->bets)
             continue;
-        struct flip_null null = {FLIP_ABORT, comparison->abort_ratio, comparison->abort_absolute, rate_bound};
+        struct flip_null null = {FLIP_ABORT, comparison->abort_ratio, comparison->abort_absolute, judge_rate_max};
         if (may_bet(comparison, look))
             grow(comparison, &null, look, comparison->fast ? block_count(look) : 0,
                  harmed_share(metric, comparison, size), rows[row]);

@@ -32,10 +32,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum {
-    SCENARIO_PODS = 64,     /* at most so many instances */
-    SCENARIO_HISTORY = 100, /* looks of stable alone, before the canary's first traffic */
-};
+enum { SCENARIO_PODS = 64 }; /* at most so many instances */
 
 struct scenario {
     const char *name, *summary; /* borrowed */

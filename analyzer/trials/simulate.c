@@ -79,7 +79,7 @@ struct trial trial_run(struct scenario_draws *draws, uint64_t seed, uint64_t run
     struct trial trial = {.end = TRIAL_UNDECIDED};
     bool ended = false;
     scenario_begin(draws, seed, run);
-    for (int h = 0; h < SCENARIO_HISTORY; h++)
+    for (int h = 0; h < HISTORY_LOOKS; h++)
         judge_observe(judge, scenario_evidence(draws), scenario_look(draws));
     scenario_weight(draws, policy->steps[0].weight_bp);
     while (!ended) {

@@ -91,7 +91,7 @@ static void begin(struct course *course, uint64_t run)
     for (int r = 0; r < RULES; r++)
         course->stops[r] = (struct stop){INFINITY, INFINITY, INFINITY};
     scenario_begin(course->draws, contest->seed, run);
-    for (int h = 0; h < SCENARIO_HISTORY; h++)
+    for (int h = 0; h < HISTORY_LOOKS; h++)
         show_judges(course, scenario_look(course->draws));
 }
 

@@ -159,17 +159,25 @@ static void hold_false_aborts(struct sheet *sheet, const struct row *row, const 
         limit_least(sheet, row->name, "false aborts without margin", simulation_share(zero->aborts, zero->runs), 0.005);
 }
 
+/* Who is asked of requests; the last one knows the harm, so that it has nothing to say of a healthy canary. */
+static const enum rule request_rules[] = {RULE_HALDANE,
+                                          RULE_HALDANE_ZERO,
+                                          RULE_PEERS + PEER_KAYENTA_STEPS,
+                                          RULE_PEERS + PEER_KAYENTA_LOOKS,
+                                          RULE_PEERS + PEER_THRESHOLD,
+                                          RULE_PEERS + PEER_FISHER_ERRORS,
+                                          RULE_PEERS + PEER_FISHER_BOTH,
+                                          RULE_PEERS + PEER_SPRT};
+enum { REQUEST_RULES = sizeof request_rules / sizeof request_rules[0] };
+
+static struct board board_of_requests(size_t rules)
+{
+    return board_open(METRIC_ERRORS_USUAL METRIC_LATENCY_USUAL, ERRORS_ZERO LATENCY_ZERO, request_rules, rules);
+}
+
 void section_false_aborts(struct sheet *sheet)
 {
-    static const enum rule rules[] = {RULE_HALDANE,
-                                      RULE_HALDANE_ZERO,
-                                      RULE_PEERS + PEER_KAYENTA_STEPS,
-                                      RULE_PEERS + PEER_KAYENTA_LOOKS,
-                                      RULE_PEERS + PEER_THRESHOLD,
-                                      RULE_PEERS + PEER_FISHER_ERRORS,
-                                      RULE_PEERS + PEER_FISHER_BOTH};
-    struct board board = board_open(METRIC_ERRORS_USUAL METRIC_LATENCY_USUAL, ERRORS_ZERO LATENCY_ZERO, rules,
-                                    sizeof rules / sizeof rules[0]);
+    struct board board = board_of_requests(REQUEST_RULES - 1);
     struct table table = {.caption = "False aborts: the share of healthy canaries aborted in a whole rollout"};
     add_header(&table, &board, "scenario");
     for (size_t r = 0; r < sizeof healthy / sizeof healthy[0]; r++) {
@@ -363,16 +371,7 @@ static void hold_power(struct sheet *sheet, const bool done[HARMFUL], const stru
 
 void section_power(struct sheet *sheet)
 {
-    static const enum rule rules[] = {RULE_HALDANE,
-                                      RULE_HALDANE_ZERO,
-                                      RULE_PEERS + PEER_KAYENTA_STEPS,
-                                      RULE_PEERS + PEER_KAYENTA_LOOKS,
-                                      RULE_PEERS + PEER_THRESHOLD,
-                                      RULE_PEERS + PEER_FISHER_ERRORS,
-                                      RULE_PEERS + PEER_FISHER_BOTH,
-                                      RULE_PEERS + PEER_SPRT};
-    struct board board = board_open(METRIC_ERRORS_USUAL METRIC_LATENCY_USUAL, ERRORS_ZERO LATENCY_ZERO, rules,
-                                    sizeof rules / sizeof rules[0]);
+    struct board board = board_of_requests(REQUEST_RULES);
     struct table delays = {.caption = "Bad canaries: minutes from the onset to the abort, median (share aborted); – if "
                                       "less than half are"};
     struct table costs = {.caption =

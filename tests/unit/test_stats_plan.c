@@ -20,63 +20,7 @@
 #include "stats/flip.h"
 #include "stats/mixture.h"
 #include "stats/plan.h"
-
-static cJSON *vectors;
-
-static int load(void **state)
-{
-    (void)state;
-    const char *folder = getenv("HALDANE_VECTORS");
-    if (!folder) {
-        fprintf(stderr, "HALDANE_VECTORS is not set: it must name the folder that holds statistics.json\n");
-        return -1;
-    }
-    char path[4096];
-    snprintf(path, sizeof path, "%s/statistics.json", folder);
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return -1;
-    fseek(file, 0, SEEK_END);
-    size_t size = (size_t)ftell(file);
-    rewind(file);
-    char *text = malloc(size + 1);
-    text[fread(text, 1, size, file)] = '\0';
-    fclose(file);
-    vectors = cJSON_Parse(text);
-    free(text);
-    return vectors ? 0 : -1;
-}
-
-static int unload(void **state)
-{
-    (void)state;
-    cJSON_Delete(vectors);
-    return 0;
-}
-
-static const cJSON *group(const char *name)
-{
-    const cJSON *found = cJSON_GetObjectItem(cJSON_GetObjectItem(vectors, "groups"), name);
-    if (!cJSON_IsArray(found) || cJSON_GetArraySize(found) == 0)
-        fail_msg("the vectors have no cases in group %s", name);
-    return found;
-}
-
-static double number_of(const cJSON *item)
-{
-    if (cJSON_IsNumber(item))
-        return item->valuedouble;
-    assert_true(cJSON_IsString(item));
-    return strtod(item->valuestring, NULL);
-}
-
-static double number(const cJSON *object, const char *name)
-{
-    const cJSON *found = cJSON_GetObjectItemCaseSensitive(object, name);
-    if (!found)
-        fail_msg("a case has no field %s", name);
-    return number_of(found);
-}
+#include "tests/unit/samples.h"
 
 static void assert_close(double got, double want, double relative, const char *what)
 {
@@ -435,5 +379,5 @@ int main(void)
         cmocka_unit_test(the_path_knows_phases),
         cmocka_unit_test(comparisons_that_are_idle_cost_their_share),
     };
-    return cmocka_run_group_tests(tests, load, unload);
+    return cmocka_run_group_tests(tests, load_vectors, unload_vectors);
 }

@@ -23,59 +23,9 @@
 #include "stats/lr.h"
 #include "stats/mixture.h"
 #include "stats/quantile.h"
+#include "tests/unit/samples.h"
 
 enum { LOOKS = 64 };
-
-static cJSON *vectors;
-
-static char *read_text(const char *path)
-{
-    FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        return NULL;
-    fseek(file, 0, SEEK_END);
-    long size = ftell(file);
-    rewind(file);
-    char *text = size < 0 ? NULL : malloc((size_t)size + 1);
-    if (text != NULL)
-        text[fread(text, 1, (size_t)size, file)] = '\0';
-    fclose(file);
-    return text;
-}
-
-static int load(void **state)
-{
-    (void)state;
-    const char *folder = getenv("HALDANE_VECTORS");
-    if (folder == NULL) {
-        fprintf(stderr, "HALDANE_VECTORS is not set: it must name the folder that holds statistics.json\n");
-        return -1;
-    }
-    char path[4096];
-    snprintf(path, sizeof path, "%s/statistics.json", folder);
-    char *text = read_text(path);
-    vectors = text == NULL ? NULL : cJSON_Parse(text);
-    free(text);
-    if (vectors == NULL)
-        fprintf(stderr, "%s: cannot be read as JSON\n", path);
-    return vectors == NULL ? -1 : 0;
-}
-
-static int unload(void **state)
-{
-    (void)state;
-    cJSON_Delete(vectors);
-    return 0;
-}
-
-/* A group must be there and must not be empty, or its test would pass without having looked at anything. */
-static const cJSON *group(const char *name)
-{
-    const cJSON *found = cJSON_GetObjectItem(cJSON_GetObjectItem(vectors, "groups"), name);
-    if (!cJSON_IsArray(found) || cJSON_GetArraySize(found) == 0)
-        fail_msg("the vectors have no cases in group %s", name);
-    return found;
-}
 
 static const cJSON *field(const cJSON *object, const char *name)
 {
@@ -83,25 +33,6 @@ static const cJSON *field(const cJSON *object, const char *name)
     if (found == NULL)
         fail_msg("a case has no field %s", name);
     return found;
-}
-
-/* Numbers are written as numbers or, to keep their digits, as strings; strtod() knows "+Inf" and "nan". */
-static double number_of(const cJSON *item)
-{
-    if (cJSON_IsNumber(item))
-        return item->valuedouble;
-    if (!cJSON_IsString(item))
-        fail_msg("a case has something else where a number is due");
-    char *end;
-    double value = strtod(item->valuestring, &end);
-    if (end == item->valuestring || *end != '\0')
-        fail_msg("a case has \"%s\" where a number is due", item->valuestring);
-    return value;
-}
-
-static double number(const cJSON *object, const char *name)
-{
-    return number_of(field(object, name));
 }
 
 static uint64_t count_of(const cJSON *item)
@@ -407,5 +338,5 @@ int main(void)
         cmocka_unit_test(test_histogram_quantile),
         cmocka_unit_test(test_counter_increments),
     };
-    return cmocka_run_group_tests(tests, load, unload);
+    return cmocka_run_group_tests(tests, load_vectors, unload_vectors);
 }
