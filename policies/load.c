@@ -134,15 +134,39 @@ static void free_prometheus(struct policy_prometheus *p)
     free(p->server_name);
 }
 
+static void free_command(struct policy_command *command)
+{
+    for (size_t i = 0; i < command->count; i++)
+        free(command->words[i]);
+    free(command->words);
+}
+
+static void free_balancer(struct policy_balancer *balancer)
+{
+    for (int track = 0; track < TRACKS; track++) {
+        for (size_t i = 0; i < balancer->server_count[track]; i++)
+            free(balancer->servers[track][i]);
+        free(balancer->servers[track]);
+    }
+    free(balancer->socket);
+    free(balancer->master);
+    free(balancer->backend);
+    free(balancer->state_file);
+    free(balancer->map);
+    free(balancer->flags);
+    free(balancer->split);
+    free(balancer->key);
+    free(balancer->probe);
+    free_command(&balancer->test);
+    free_command(&balancer->reload);
+    free_command(&balancer->command);
+}
+
 static void free_traffic(struct policy_traffic *traffic)
 {
-    free(traffic->socket);
-    free(traffic->backend);
-    for (int track = 0; track < TRACKS; track++) {
-        for (size_t i = 0; i < traffic->server_count[track]; i++)
-            free(traffic->servers[track][i]);
-        free(traffic->servers[track]);
-    }
+    for (size_t i = 0; i < traffic->balancer_count; i++)
+        free_balancer(&traffic->balancers[i]);
+    free(traffic->balancers);
 }
 
 static void free_kayenta(struct policy_kayenta *kayenta)

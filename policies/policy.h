@@ -31,16 +31,52 @@ struct policy_prometheus {
     char *ca_file, *cert_file, *key_file, *server_name;
 };
 
-enum driver_kind { DRIVER_NONE, DRIVER_HAPROXY };
+enum driver_kind { DRIVER_NONE, DRIVER_HAPROXY, DRIVER_NGINX, DRIVER_CADDY, DRIVER_EXEC };
+
+/* A program and its arguments, as given to execvp(). */
+struct policy_command {
+    char **words; /* with a NULL at the end; NULL: none */
+    size_t count;
+};
+
+/* One balancer. Which strings are there depends on the driver; the others are NULL. */
+struct policy_balancer {
+    /* haproxy: either `backend`, whose servers' weights are moved, or `map` */
+    char *socket;     /* "/run/haproxy/admin.sock" or "HOST:PORT" */
+    char *master;     /* the master process's socket, asked when `socket` is gone; may be NULL */
+    char *backend;    /* the backend that holds the servers of both tracks */
+    char *state_file; /* with `backend`: HAProxy's server-state-file, rewritten after a change; may be NULL */
+    char *map;        /* the map's file, by the name that HAProxy's configuration has for it */
+    char **
+        servers[TRACKS]; /* at least one a track; with `map` each is "BACKEND/SERVER", once with a `backup` elsewhere */
+    size_t server_count[TRACKS];
+
+    /* nginx: either `flags` or `split`; caddy: `flags` */
+    char *flags;                        /* a folder: `current` in it is a link to the folder of flag files */
+    char *split;                        /* nginx: the file that holds split_clients, and is included */
+    char *key;                          /* with `split`: what nginx hashes, like "$request_id" */
+    char *probe;                        /* URL at which the server shows its share; may be NULL with `flags` */
+    struct policy_command test, reload; /* with `split` */
+
+    struct policy_command command; /* exec */
+};
+
+/* What is done when somebody else changed the split. */
+enum drift { DRIFT_HEAL, DRIFT_HOLD, DRIFT_ABORT };
 
 struct policy_traffic {
     enum driver_kind driver;
-    char *socket;           /* haproxy: "/run/haproxy/admin.sock" or "HOST:PORT" */
-    char *backend;          /* haproxy: the backend that holds the servers of both tracks */
-    char **servers[TRACKS]; /* haproxy: server names, at least one a track */
-    size_t server_count[TRACKS];
+    struct policy_balancer *balancers; /* at least one, but for DRIVER_NONE: none */
+    size_t balancer_count;
     int64_t unattended_ms; /* the lease */
+    enum drift drift;
 };
+
+/* How many servers a track has, as the policy lists them for the first balancer; 0 if it lists none. */
+static inline size_t policy_servers(const struct policy_traffic *traffic, enum track track)
+{
+    return traffic->balancer_count ? traffic->balancers[0].server_count[track] : 0;
+}
 
 struct policy_step {
     uint32_t weight_bp;
@@ -155,6 +191,7 @@ struct policy {
     struct policy_guardrail *guardrails;
     size_t guardrail_count;
     struct policy_kayenta kayenta;
+    int64_t retention_ms; /* how long evidence and verdicts are kept after the rollout's end */
 
     char *source;                    /* the text it was read from, byte for byte */
     struct policy_setting *settings; /* the settings that the text uses, sorted by name */

@@ -63,6 +63,7 @@ static void read_times(struct section *top, struct policy *policy)
         problem_add(top->reader->problems, section_mark(top, "look"),
                     "`look` must be whole seconds, at least 1s; write the scrape interval or a multiple of it");
     policy->deadline_ms = section_duration(top, "deadline", 4 * hour_ms);
+    policy->retention_ms = section_duration(top, "retention", 90 * 24 * hour_ms);
 }
 
 static void read_risks(struct section *top, struct policy *policy)
@@ -83,7 +84,7 @@ static void read_risks(struct section *top, struct policy *policy)
 
 static void refuse_unbuilt(struct section *top)
 {
-    static const char *const keys[] = {"alerts", "notify", "retention"};
+    static const char *const keys[] = {"alerts", "notify"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         section_not_built(top, keys[i]);
 }

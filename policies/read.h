@@ -15,6 +15,12 @@ void read_policy(struct reader *reader, const struct tree_node *root, struct pol
 void read_prometheus(struct section *top, struct policy_prometheus *prometheus);
 /* Returns where the lease stands, for the check against the looks. */
 struct mark read_traffic(struct section *top, struct policy_traffic *traffic);
+/* The keys of one balancer, in the section that holds them. Those of no driver, or of another one, are refused with
+ * `why`; if the driver is not known, nothing is said of them. */
+void read_balancer(struct section *s, enum driver_kind driver, struct policy_balancer *balancer);
+void refuse_balancer_keys(struct section *s, const char *why);
+void refuse_foreign_keys(struct section *s, const char *why);
+void pass_balancer_keys(struct section *s);
 void read_steps(struct section *top, struct policy *policy);
 void read_metrics(struct section *top, struct policy *policy);
 /* These look at the metrics and come after them. */

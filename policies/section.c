@@ -102,6 +102,11 @@ static const struct known_key *known_key(const struct section *s, const char *ke
     return NULL;
 }
 
+bool section_knows(const struct section *s, const char *key)
+{
+    return known_key(s, key) != NULL;
+}
+
 static void list_offered(const struct section *s, struct strbuf *out)
 {
     const char *between = "";
@@ -284,8 +289,8 @@ int section_choice(struct section *s, const char *key, const char *needed, const
     if (choice < 0) {
         struct strbuf built = {0};
         list_words(&built, words->built);
-        problem_add(s->reader->problems, node->mark, "`%s` is `%s`, which is %s; write %s", key, shown(text).text,
-                    index_of(words->later, text) >= 0 ? "not built yet" : "not known", built.text);
+        problem_add(s->reader->problems, node->mark, "`%s` is `%s`, which is not known; write %s", key,
+                    shown(text).text, built.text);
         strbuf_free(&built);
         choice = otherwise;
     }

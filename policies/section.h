@@ -51,6 +51,8 @@ void section_close(struct section *s);
 /* The node under `key`, which becomes a known key; NULL if it is not given. `needed` as above. */
 const struct tree_node *section_get(struct section *s, const char *key, const char *needed);
 bool section_has(const struct section *s, const char *key);
+/* Whether the key was asked for or refused already. */
+bool section_knows(const struct section *s, const char *key);
 /* The place of the value if given, else of the section. */
 struct mark section_mark(const struct section *s, const char *key);
 
@@ -67,11 +69,10 @@ char *section_text(struct section *s, const char *key, const char *needed);
 int64_t section_duration(struct section *s, const char *key, int64_t otherwise);
 bool section_bool(struct section *s, const char *key, bool otherwise);
 
-enum { WORDS = 4 };
+enum { WORDS = 6 };
 
 struct words {
     const char *built[WORDS]; /* NULL: fewer */
-    const char *later[WORDS]; /* of the reference, but not built yet */
 };
 
 /* The index of the word among those built; `otherwise` if absent or wrong. */

@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WEIGHT_LIMIT = 256, NO_COLUMN = -1 };
+enum { WEIGHT_LIMIT = 256, SHARE_LIMIT = 10000, NO_COLUMN = -1 };
 
 /* srv_admin_state: reasons for maintenance (by order, inherited, in the configuration, name resolution …) and drain */
 enum { ADMIN_MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20 | 0x40, ADMIN_DRAIN = 0x08 | 0x10 };
 
 /* srv_op_state: stopped, starting, running, stopping (finishes what it has, takes nothing new) */
-enum { OPERATION_STARTING = 1, OPERATION_RUNNING = 2 };
+enum { OPERATION_STOPPED = 0, OPERATION_STARTING = 1, OPERATION_RUNNING = 2 };
 
 /* The column `type` of `show stat` */
 enum { ROW_BACKEND = 1, ROW_SERVER = 2 };
@@ -39,8 +39,10 @@ const char *haproxy_first_line(const char *answer, char line[HAPROXY_LINE])
 
 void haproxy_backend_free(struct haproxy_backend *backend)
 {
-    for (size_t i = 0; i < backend->count; i++)
+    for (size_t i = 0; i < backend->count; i++) {
         free(backend->servers[i].name);
+        free(backend->servers[i].address);
+    }
     free(backend->servers);
     free(backend->algorithm);
     *backend = (struct haproxy_backend){0};
@@ -167,8 +169,20 @@ static const char *const state_columns[STATE_COLUMNS] = {
     [SRV_INITIAL] = "srv_iweight",
 };
 
-static bool state_row(const struct record *row, const int at[STATE_COLUMNS], struct haproxy_backend *backend,
-                      size_t *room, struct error *err)
+/* Where the address stands; not every version has it, and only `traffic check` and `traffic drain` want it. */
+struct address_columns {
+    int host, port;
+};
+
+static char *address_of(const struct record *row, struct address_columns at)
+{
+    const char *host = field(row, at.host);
+    const char *port = field(row, at.port);
+    return *host && *port ? mem_printf("%s:%s", host, port) : mem_strdup("");
+}
+
+static bool state_row(const struct record *row, const int at[STATE_COLUMNS], struct address_columns address,
+                      struct haproxy_backend *backend, size_t *room, struct error *err)
 {
     static const uint64_t limits[STATE_COLUMNS] = {
         [BE_ID] = UINT32_MAX,         [SRV_OP] = 255, [SRV_ADMIN] = UINT32_MAX, [SRV_WEIGHT] = WEIGHT_LIMIT,
@@ -185,8 +199,10 @@ static bool state_row(const struct record *row, const int at[STATE_COLUMNS], str
         .weight = (uint32_t)values[SRV_WEIGHT],
         .initial = (uint32_t)values[SRV_INITIAL],
         .running = values[SRV_OP] == OPERATION_STARTING || values[SRV_OP] == OPERATION_RUNNING,
+        .stopped = values[SRV_OP] == OPERATION_STOPPED,
         .maintenance = values[SRV_ADMIN] & ADMIN_MAINTENANCE,
         .draining = values[SRV_ADMIN] & ADMIN_DRAIN,
+        .address = address_of(row, address),
     };
     return true;
 }
@@ -200,9 +216,10 @@ static bool state_table(char *cursor, struct record *record, const char *name, s
     int at[STATE_COLUMNS];
     if (!header_of(&cursor, ' ', record, err) || !columns(record, state_columns, STATE_COLUMNS, at, err))
         return false;
+    struct address_columns address = {column(record, "srv_addr"), column(record, "srv_port")};
     size_t room = 0;
     while (next_record(&cursor, ' ', record))
-        if (strcmp(field(record, at[BE_NAME]), name) == 0 && !state_row(record, at, backend, &room, err))
+        if (strcmp(field(record, at[BE_NAME]), name) == 0 && !state_row(record, at, address, backend, &room, err))
             return false;
     return true;
 }
@@ -226,13 +243,13 @@ enum {
     STATUS,
     BCK,
     ALGO, /* clang-format off */
-    SCUR, QCUR, STOT, HRSP_5XX, ECON, ERESP, WRETR, WREDIS, STAT_COLUMNS /* clang-format on */
+    SCUR, QCUR, STOT, HRSP_5XX, ECON, ERESP, WRETR, WREDIS, CHKDOWN, STAT_COLUMNS /* clang-format on */
 };
 
 static const char *const stat_columns[STAT_COLUMNS] = {
     [PX_NAME] = "pxname", [SV_NAME] = "svname", [ROW_TYPE] = "type", [STATUS] = "status", [BCK] = "bck",
     [ALGO] = "algo",      [SCUR] = "scur",      [QCUR] = "qcur",     [STOT] = "stot",     [HRSP_5XX] = "hrsp_5xx",
-    [ECON] = "econ",      [ERESP] = "eresp",    [WRETR] = "wretr",   [WREDIS] = "wredis",
+    [ECON] = "econ",      [ERESP] = "eresp",    [WRETR] = "wretr",   [WREDIS] = "wredis", [CHKDOWN] = "chkdown",
 };
 
 /* Both tables list the servers in the same order, so the search goes on where the last one ended. */
@@ -248,6 +265,15 @@ static struct haproxy_server *find_server(struct haproxy_backend *backend, const
     return NULL;
 }
 
+/*
+ * HAProxy counts each time that a server went down, by its checks or by an administrator's hand. All of them came up
+ * again, but for the last one if it is still down.
+ */
+static uint64_t health_changes(uint64_t downs, bool stopped)
+{
+    return downs == 0 ? 0 : 2 * downs - stopped;
+}
+
 static bool stat_server(const struct record *row, const int at[STAT_COLUMNS], struct haproxy_server *server,
                         struct error *err)
 {
@@ -259,9 +285,11 @@ static bool stat_server(const struct record *row, const int at[STAT_COLUMNS], st
     server->checked = strcmp(field(row, at[STATUS]), "no check") != 0;
     server->http = *field(row, at[HRSP_5XX]) != '\0';
     server->total = values[STOT];
-    server->failed = values[HRSP_5XX];
-    server->connection_errors = values[ECON] + values[ERESP];
-    server->retries = values[WRETR] + values[WREDIS];
+    server->failed = values[HRSP_5XX] + values[ERESP];
+    server->connection_errors = values[ECON];
+    server->retries = values[WRETR];
+    server->redispatches = values[WREDIS];
+    server->health_changes = health_changes(values[CHKDOWN], server->stopped);
     server->in_flight = values[SCUR] + values[QCUR];
     return true;
 }
@@ -347,6 +375,125 @@ bool haproxy_parse_info(const char *answer, uint64_t *generation, struct error *
     info_number(answer, "Start_time_sec", &start);
     *generation = start << PID_BITS | (pid & ((UINT64_C(1) << PID_BITS) - 1));
     return true;
+}
+
+/*
+ * "proc.haldane_now: type=sint value=<1795426862964>", after nothing but the empty lines of the commands before it: a
+ * refused `set var` would leave the value of another day to be shown.
+ */
+bool haproxy_parse_clock(const char *answer, int64_t *now_ms, struct error *err)
+{
+    static const char begin[] = "proc.haldane_now: type=sint value=<";
+    answer += strspn(answer, "\n");
+    if (strncmp(answer, begin, strlen(begin)) == 0) {
+        char text[21] = "";
+        const char *digits = answer + strlen(begin);
+        size_t n = strspn(digits, "0123456789");
+        uint64_t value = 0;
+        if (n < sizeof text && digits[n] == '>') {
+            memcpy(text, digits, n);
+            if (number(text, INT64_MAX / 2, &value)) {
+                *now_ms = (int64_t)value;
+                return true;
+            }
+        }
+    }
+    char line[HAPROXY_LINE];
+    return error_set(err, ERROR_DATA, "HAProxy does not tell its clock (haldane needs 2.4 or newer); it answered: %s",
+                     haproxy_first_line(answer, line));
+}
+
+/* A sign and the digits after it; what follows them does not count, and too large is as large as can be. */
+static int64_t haproxy_number(const char *text)
+{
+    bool negative = *text == '-';
+    int64_t value = 0;
+    for (text += negative || *text == '+'; isdigit((unsigned char)*text); text++) {
+        int64_t digit = *text - '0';
+        value = value > (INT64_MAX - digit) / 10 ? INT64_MAX : value * 10 + digit;
+    }
+    return negative ? -value : value;
+}
+
+enum { ENTRY_CANARY, ENTRY_EPOCH, ENTRY_EXPIRES, ENTRIES };
+static const char *const entry_names[ENTRIES] = {"canary", "epoch", "expires"};
+
+/* Takes one line, "0x55f6bd27c0f0 canary 500". False if it is none. */
+static bool take_entry(char *line, int64_t values[ENTRIES], size_t seen[ENTRIES + 1])
+{
+    char *key = strchr(line, ' ');
+    if (strncmp(line, "0x", 2) != 0 || !key)
+        return false;
+    key++;
+    char *value = key + strcspn(key, " ");
+    if (*value)
+        *value++ = '\0';
+    for (size_t i = 0; i < ENTRIES; i++)
+        if (strcmp(key, entry_names[i]) == 0) {
+            if (seen[i]++ == 0)
+                values[i] = haproxy_number(value);
+            return true;
+        }
+    seen[ENTRIES]++;
+    return true;
+}
+
+bool haproxy_parse_split(const char *answer, struct haproxy_split *split, struct error *err)
+{
+    int64_t values[ENTRIES] = {0};
+    size_t seen[ENTRIES + 1] = {0};
+    char *copy = mem_strdup(answer);
+    char *rest = copy;
+    bool fine = true;
+    for (char *line = strsep(&rest, "\n"); line && fine; line = strsep(&rest, "\n"))
+        fine = !*line || take_entry(line, values, seen);
+    free(copy);
+    if (!fine) {
+        char first[HAPROXY_LINE];
+        return error_set(err, ERROR_DATA, "HAProxy answered: %s", haproxy_first_line(answer, first));
+    }
+    int64_t share = values[ENTRY_CANARY];
+    split->share_bp = share < 0 ? 0 : share > SHARE_LIMIT ? SHARE_LIMIT : (uint32_t)share;
+    split->epoch = values[ENTRY_EPOCH] < 0 ? 0 : (uint64_t)values[ENTRY_EPOCH];
+    split->expires = values[ENTRY_EXPIRES];
+    split->whole = seen[ENTRIES] == 0;
+    for (size_t i = 0; i < ENTRIES; i++)
+        split->whole = split->whole && seen[i] == 1;
+    return true;
+}
+
+bool haproxy_parse_version(const char *answer, uint64_t *version, struct error *err)
+{
+    static const char begin[] = "New version created: ";
+    if (strncmp(answer, begin, strlen(begin)) == 0) {
+        const char *digits = answer + strlen(begin);
+        char text[21] = "";
+        size_t n = strspn(digits, "0123456789");
+        if (n < sizeof text && (digits[n] == '\n' || digits[n] == '\0')) {
+            memcpy(text, digits, n);
+            if (number(text, UINT32_MAX, version))
+                return true;
+        }
+    }
+    char line[HAPROXY_LINE];
+    return error_set(err, ERROR_DATA, "HAProxy answered: %s", haproxy_first_line(answer, line));
+}
+
+/* "0 (FILE) pattern loaded from file 'FILE' used by map at file 'haproxy.cfg' line 12, by map at ... curr_ver=0 ..." */
+size_t haproxy_count_uses(const char *answer, const char *file)
+{
+    char *name = mem_printf(" (%s) ", file);
+    const char *line = strstr(answer, name);
+    free(name);
+    if (!line)
+        return 0;
+    const char *end = line + strcspn(line, "\n");
+    size_t uses = 0;
+    while ((line = strstr(line, "by map at file ")) && line < end) {
+        uses++;
+        line++;
+    }
+    return uses;
 }
 
 bool haproxy_parse_weight(const char *answer, uint32_t *weight, struct error *err)

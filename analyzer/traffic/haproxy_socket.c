@@ -23,18 +23,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HOST_MAX = 256, PORT_MAX = 8 };
-
-int64_t haproxy_clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
+enum { HOST_MAX = 256, PORT_MAX = 8, LISTENS_MS = 1000 };
 
 static int remaining_ms(int64_t deadline_ms)
 {
-    int64_t left = deadline_ms - haproxy_clock_ms();
+    int64_t left = deadline_ms - driver_clock_ms();
     return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
@@ -67,19 +60,19 @@ static bool split_host(const char *address, char host[HOST_MAX], char port[PORT_
     return value >= 1 && value <= 65535;
 }
 
-bool haproxy_address_check(const char *address, struct error *err)
+bool haproxy_address_check(const char *key, const char *address, struct error *err)
 {
     char host[HOST_MAX];
     char port[PORT_MAX];
     if (is_path(address)) {
         size_t limit = sizeof((struct sockaddr_un *)NULL)->sun_path;
         return strlen(address) < limit ||
-               error_set(err, ERROR_DATA, "traffic.socket: the path is longer than the %zu bytes a socket may have: %s",
-                         limit - 1, address);
+               error_set(err, ERROR_DATA, "traffic.%s: the path is longer than the %zu bytes a socket may have: %s",
+                         key, limit - 1, address);
     }
     return split_host(address, host, port) ||
            error_set(err, ERROR_DATA,
-                     "traffic.socket: '%s' is neither the path of a socket (/run/haproxy/admin.sock) nor HOST:PORT",
+                     "traffic.%s: '%s' is neither the path of a socket (/run/haproxy/admin.sock) nor HOST:PORT", key,
                      address);
 }
 
@@ -191,15 +184,36 @@ static bool is_passing(int failure)
     return failure == ENOENT || failure == ECONNREFUSED || failure == EAGAIN;
 }
 
-static int connect_patiently(const char *address, int64_t deadline_ms)
+static int connect_any(const char *address, int64_t deadline_ms)
+{
+    return is_path(address) ? connect_path(address, deadline_ms) : connect_host(address, deadline_ms);
+}
+
+bool haproxy_listens(const char *address)
+{
+    int fd = connect_any(address, driver_clock_ms() + LISTENS_MS);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+/* A connection to `address`, or to `master` where only that one is there; errno is that of `address`. */
+static int connect_patiently(const char *address, const char *master, int64_t deadline_ms, bool *to_master)
 {
     static const int pauses_ms[] = {300, 700, 1000};
     enum { PAUSES = sizeof pauses_ms / sizeof pauses_ms[0] };
     for (size_t i = 0;; i++) {
-        int fd = is_path(address) ? connect_path(address, deadline_ms) : connect_host(address, deadline_ms);
-        if (fd >= 0 || !is_passing(errno) || i == PAUSES || remaining_ms(deadline_ms) <= pauses_ms[i])
+        *to_master = false;
+        int fd = connect_any(address, deadline_ms);
+        int failure = errno;
+        if (fd < 0 && is_passing(failure) && master) {
+            *to_master = true;
+            fd = connect_any(master, deadline_ms);
+            errno = failure;
+        }
+        if (fd >= 0 || !is_passing(failure) || i == PAUSES || remaining_ms(deadline_ms) <= pauses_ms[i])
             return fd;
-        wait_for(-1, 0, haproxy_clock_ms() + pauses_ms[i]);
+        wait_for(-1, 0, driver_clock_ms() + pauses_ms[i]);
     }
 }
 
@@ -219,7 +233,9 @@ static enum driver_status not_connected(const char *address, int failure, struct
     if (failure == EACCES)
         mend = "let the user that runs haldane into the socket's group (`mode 660 group …` in the `stats socket` line)";
     else if (failure == ENOENT)
-        mend = "is HAProxy running? If somebody deleted the file, only a restart of HAProxy brings it back";
+        mend =
+            "is HAProxy running? If somebody deleted the file, only a restart of HAProxy brings it back; `master` in "
+            "the policy's traffic section is a second way in";
     else if (failure == EHOSTUNREACH)
         mend = "check the name and the route";
     return driver_fail(err, DRIVER_UNREACHABLE, "HAProxy at %s cannot be reached (%s): %s", address, strerror(failure),
@@ -295,19 +311,49 @@ static enum driver_status complete(const char *address, struct strbuf *answer, s
     return DRIVER_OK;
 }
 
-enum driver_status haproxy_ask(const char *address, int64_t deadline_ms, const char *command, char **answer,
-                               struct error *err)
+/* The worker of today is `@1`, before each command; only the mode is switched on in the master, which hands it on. */
+static char *line_for_master(const char *command)
 {
-    int fd = connect_patiently(address, deadline_ms);
+    struct strbuf line = {0};
+    char *copy = mem_strdup(command);
+    char *rest = copy;
+    for (char *one = strsep(&rest, ";"); one; one = strsep(&rest, ";")) {
+        one += strspn(one, " ");
+        bool mode = strcmp(one, "experimental-mode on") == 0;
+        strbuf_printf(&line, "%s%s%s", line.length ? "; " : "", mode ? "" : "@1 ", one);
+    }
+    strbuf_puts(&line, "\n");
+    free(copy);
+    return strbuf_take(&line);
+}
+
+/* What the master says when it has no worker, which is not what the worker would say. */
+static enum driver_status check_worker(const char *master, const struct strbuf *answer, struct error *err)
+{
+    if (answer->length == 0 || strncmp(answer->text, "Can't find the target", 21) != 0)
+        return DRIVER_OK;
+    return driver_fail(err, DRIVER_UNREACHABLE, "HAProxy's master at %s has no worker now; ask again", master);
+}
+
+enum driver_status haproxy_ask(const char *address, const char *master, int64_t deadline_ms, const char *command,
+                               char **answer, struct error *err)
+{
+    bool to_master;
+    int fd = connect_patiently(address, master, deadline_ms, &to_master);
     if (fd < 0)
         return not_connected(address, errno, err);
+    const char *where = to_master ? master : address;
     struct strbuf buf = {0};
-    char *line = mem_printf("%s\n", command);
-    enum driver_status status = send_all(fd, address, line, deadline_ms, err);
+    char *line = to_master ? line_for_master(command) : mem_printf("%s\n", command);
+    enum driver_status status = send_all(fd, where, line, deadline_ms, err);
+    if (status == DRIVER_OK && to_master)
+        shutdown(fd, SHUT_WR); /* the master closes only after a client that does */
     if (status == DRIVER_OK)
-        status = receive_all(fd, address, deadline_ms, &buf, err);
+        status = receive_all(fd, where, deadline_ms, &buf, err);
+    if (status == DRIVER_OK && to_master)
+        status = check_worker(where, &buf, err);
     if (status == DRIVER_OK)
-        status = complete(address, &buf, err);
+        status = complete(where, &buf, err);
     if (status == DRIVER_OK)
         *answer = strbuf_take(&buf);
     strbuf_free(&buf);

@@ -9,20 +9,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void *none_open(const struct policy_traffic *traffic, struct error *err)
+static void *none_open(const struct policy_balancer *balancer, struct error *err)
 {
-    (void)traffic;
+    (void)balancer;
     (void)err;
     return mem_alloc(1, 1);
 }
 
-static enum driver_status none_set(void *self, uint32_t share_bp, struct driver_state *got, struct error *err)
+static enum driver_status none_set(void *self, const struct driver_order *order, struct driver_state *got,
+                                   struct error *err)
 {
     (void)self;
     (void)err;
-    got->share_bp = share_bp;
+    got->share_bp = order->share_bp;
     snprintf(got->detail, sizeof got->detail, "no balancer: move traffic by hand, %.4g %% to the canary",
-             share_bp / 100.0);
+             order->share_bp / 100.0);
     return DRIVER_OK;
 }
 

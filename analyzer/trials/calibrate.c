@@ -577,7 +577,7 @@ static void warn_of_history(struct bench *bench)
 
 static size_t canaries_of(const struct calibrate_setup *setup, size_t instances)
 {
-    size_t wanted = setup->canaries ? setup->canaries : setup->policy->traffic.server_count[TRACK_CANARY];
+    size_t wanted = setup->canaries ? setup->canaries : policy_servers(&setup->policy->traffic, TRACK_CANARY);
     wanted = wanted ? wanted : 1;
     return wanted < instances / 2 ? wanted : instances / 2;
 }

@@ -11,7 +11,7 @@ struct plan_traffic plan_traffic_new(const struct policy *policy)
     struct plan_traffic traffic = {.levels = mem_alloc(policy->metric_count, sizeof(struct plan_level)),
                                    .level_count = policy->metric_count};
     for (int t = 0; t < TRACKS; t++)
-        traffic.instances[t] = policy->traffic.server_count[t];
+        traffic.instances[t] = policy_servers(&policy->traffic, (enum track)t);
     return traffic;
 }
 

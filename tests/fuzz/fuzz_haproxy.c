@@ -35,22 +35,47 @@ static void fuzz_tables(const char *state, const char *stat)
     haproxy_backend_free(&backend);
 }
 
+static void fuzz_split(const char *text)
+{
+    struct error err = {0};
+    struct haproxy_split split;
+    if (!haproxy_parse_split(text, &split, &err))
+        check_error(&err);
+    else if (split.share_bp > 10000 || split.epoch > INT64_MAX)
+        abort();
+}
+
+static void fuzz_numbers(const char *text)
+{
+    struct error err = {0};
+    int64_t now_ms = 0;
+    uint64_t number = 0;
+    if (!haproxy_parse_clock(text, &now_ms, &err))
+        check_error(&err);
+    if (!haproxy_parse_version(text, &number, &err))
+        check_error(&err);
+    if (!haproxy_parse_info(text, &number, &err))
+        check_error(&err);
+    if (now_ms < 0 || haproxy_count_uses(text, "m") > strlen(text))
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1)
         return 0;
     char *text = mem_strndup((const char *)data + 1, size - 1);
     struct error err = {0};
-    uint64_t generation;
     uint32_t weight = 0;
-    if (data[0] % 4 == 0) {
-        if (!haproxy_parse_info(text, &generation, &err))
-            check_error(&err);
-    } else if (data[0] % 4 == 1) {
+    if (data[0] % 8 == 0) {
+        fuzz_numbers(text);
+    } else if (data[0] % 8 == 1) {
         if (!haproxy_parse_weight(text, &weight, &err))
             check_error(&err);
         if (weight > 256)
             abort();
+    } else if (data[0] % 8 == 4) {
+        fuzz_split(text);
     } else {
         char *stat = text;
         char *state = strsep(&stat, "\f");

@@ -4,116 +4,20 @@
  *
  * Each test starts its own HAProxy in a directory of its own, on ports that the kernel gives.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "tests/integration/lab.h"
 
-#include <cmocka.h>
-
-#include "analyzer/traffic/driver.h"
-#include "base/memory.h"
-#include "base/strbuf.h"
-
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <microhttpd.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-/* ---- small helpers ---- */
-
-static int64_t clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static void pause_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
-
-static struct sockaddr_in loopback(uint16_t port)
-{
-    return (struct sockaddr_in){
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-}
-
-static int listen_on_free_port(uint16_t *port)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    struct sockaddr_in where = loopback(0);
-    socklen_t length = sizeof where;
-    assert_int_equal(bind(fd, (struct sockaddr *)&where, length), 0);
-    assert_int_equal(listen(fd, 16), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&where, &length), 0);
-    *port = ntohs(where.sin_port);
-    return fd;
-}
-
-static uint16_t free_port(void)
-{
-    uint16_t port;
-    close(listen_on_free_port(&port));
-    return port;
-}
-
-/* ---- the application ---- */
-
-struct app {
-    const char *name;
-    uint16_t port;
-    struct MHD_Daemon *daemon;
-};
-
-static enum MHD_Result serve(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
-                             const char *version, const char *upload, size_t *upload_size, void **context)
-{
-    (void)url, (void)method, (void)version, (void)upload;
-    struct app *app = cls;
-    if (!*context || *upload_size) {
-        *context = app;
-        *upload_size = 0;
-        return MHD_YES;
-    }
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(strlen(app->name), (void *)(uintptr_t)app->name, MHD_RESPMEM_PERSISTENT);
-    enum MHD_Result result = MHD_queue_response(connection, MHD_HTTP_OK, response);
-    MHD_destroy_response(response);
-    return result;
-}
-
-static void app_start(struct app *app)
-{
-    struct sockaddr_in where = loopback(app->port);
-    app->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD, app->port, NULL, NULL, serve, app,
-                                   MHD_OPTION_SOCK_ADDR, &where, MHD_OPTION_END);
-    assert_non_null(app->daemon);
-}
-
-static void app_stop(struct app *app)
-{
-    if (app->daemon)
-        MHD_stop_daemon(app->daemon);
-    app->daemon = NULL;
-}
 
 /* ---- the balancer ---- */
 
 enum { STABLE1, STABLE2, CANARY1, APPS };
+static const char *const app_names[APPS] = {"stable1", "stable2", "canary1"};
 
 struct lab {
     char folder[64];
@@ -126,6 +30,7 @@ struct lab {
 /* HAProxy fills in what it finds in its environment. */
 static const char config_text[] =
     "global\n"
+    "    server-state-file \"${LAB_SOCKET}.state\"\n"
     "    stats socket \"${LAB_SOCKET}\" mode 600 level admin\n"
     "    stats socket \"${LAB_SOCKET}.user\" mode 600 level user\n"
     "    stats socket \"${LAB_SOCKET}.operator\" mode 600 level operator\n"
@@ -140,6 +45,7 @@ static const char config_text[] =
     "    bind \"127.0.0.1:${LAB_FRONT}\"\n"
     "    default_backend shop\n"
     "backend shop\n"
+    "    load-server-state-from-file global\n"
     "    balance roundrobin\n"
     "    option redispatch 1\n"
     "    server stable1 \"127.0.0.1:${LAB_STABLE1}\" weight 100\n"
@@ -177,6 +83,9 @@ static const char config_text[] =
     "backend blind\n"
     "    server stable1 \"127.0.0.1:${LAB_STABLE1}\" weight 100 no-check\n"
     "    server canary1 \"127.0.0.1:${LAB_CANARY1}\" weight 0 no-check\n"
+    "backend heavy\n"
+    "    server stable1 \"127.0.0.1:${LAB_STABLE1}\" weight 100\n"
+    "    server canary1 \"127.0.0.1:${LAB_CANARY1}\" weight 100\n"
     "backend 1st\n"
     "    mode tcp\n"
     "    server stable1 \"127.0.0.1:${LAB_STABLE1}\" weight 100\n"
@@ -218,20 +127,9 @@ static void balancer_stop(struct lab *lab)
     lab->pid = 0;
 }
 
-static bool balancer_listens(const struct lab *lab)
-{
-    struct sockaddr_in where = loopback(lab->admin);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool up = connect(fd, (struct sockaddr *)&where, sizeof where) == 0;
-    close(fd);
-    return up;
-}
-
 static void balancer_wait(const struct lab *lab)
 {
-    for (int i = 0; i < 500 && !balancer_listens(lab); i++)
-        pause_ms(10);
-    assert_true(balancer_listens(lab));
+    wait_for_port(lab->admin);
 }
 
 static int lab_setup(void **state)
@@ -245,9 +143,8 @@ static int lab_setup(void **state)
     lab->front = free_port();
     lab->admin = free_port();
     lab->address = mem_printf("localhost:%u", lab->admin);
-    static const char *const names[APPS] = {"stable1", "stable2", "canary1"};
     for (size_t i = 0; i < APPS; i++) {
-        lab->apps[i] = (struct app){.name = names[i], .port = free_port()};
+        lab->apps[i] = (struct app){.name = app_names[i], .port = free_port()};
         app_start(&lab->apps[i]);
     }
     FILE *file = fopen(lab->config, "w");
@@ -265,7 +162,7 @@ static int lab_teardown(void **state)
     balancer_stop(lab);
     for (size_t i = 0; i < APPS; i++)
         app_stop(&lab->apps[i]);
-    static const char *const sockets[] = {"", ".user", ".operator"};
+    static const char *const sockets[] = {"", ".user", ".operator", ".state"};
     for (size_t i = 0; i < sizeof sockets / sizeof sockets[0]; i++) {
         char *path = mem_printf("%s%s", lab->socket, sockets[i]);
         unlink(path);
@@ -285,11 +182,27 @@ static char *one_canary[] = {"canary1"};
 
 static struct driver *open_driver(const char *socket, const char *backend, char **stable, size_t stable_count)
 {
-    struct policy_traffic policy = {.driver = DRIVER_HAPROXY,
-                                    .socket = (char *)(uintptr_t)socket,
-                                    .backend = (char *)(uintptr_t)backend,
-                                    .servers = {stable, one_canary},
-                                    .server_count = {stable_count, 1}};
+    struct policy_balancer balancer = {.socket = (char *)(uintptr_t)socket,
+                                       .backend = (char *)(uintptr_t)backend,
+                                       .servers = {stable, one_canary},
+                                       .server_count = {stable_count, 1}};
+    const struct policy_traffic policy = {.driver = DRIVER_HAPROXY, .balancers = &balancer, .balancer_count = 1};
+    struct error err = {0};
+    struct driver *driver = driver_open(&policy, &err);
+    if (!driver)
+        fail_msg("%s", err.text);
+    return driver;
+}
+
+/* What the shop's policy with a `state_file` would give. */
+static struct driver *open_saved(const struct lab *lab, char *state_file)
+{
+    struct policy_balancer balancer = {.socket = lab->socket,
+                                       .backend = "shop",
+                                       .state_file = state_file,
+                                       .servers = {both_stable, one_canary},
+                                       .server_count = {2, 1}};
+    const struct policy_traffic policy = {.driver = DRIVER_HAPROXY, .balancers = &balancer, .balancer_count = 1};
     struct error err = {0};
     struct driver *driver = driver_open(&policy, &err);
     if (!driver)
@@ -302,18 +215,17 @@ static struct driver *open_shop(const struct lab *lab)
     return open_driver(lab->socket, "shop", both_stable, 2);
 }
 
-#define assert_status(call, expected, err)                                                                             \
-    do {                                                                                                               \
-        enum driver_status status_ = (call);                                                                           \
-        if (status_ != (expected))                                                                                     \
-            fail_msg("status %d, not %d: %s", status_, expected, status_ ? (err).text : "");                           \
-    } while (0)
+static enum driver_status set_share(struct driver *driver, uint32_t share_bp, struct driver_state *got,
+                                    struct error *err)
+{
+    return driver_set(driver, &(struct driver_order){.share_bp = share_bp}, got, err);
+}
 
 static void must_set(struct driver *driver, uint32_t share_bp)
 {
     struct driver_state got;
     struct error err = {0};
-    assert_status(driver_set(driver, share_bp, &got, &err), DRIVER_OK, err);
+    assert_status(set_share(driver, share_bp, &got, &err), DRIVER_OK, err);
     assert_int_equal(got.share_bp, share_bp);
 }
 
@@ -338,51 +250,20 @@ static void wait_up(struct driver *driver, uint32_t stable, uint32_t canary)
     fail_msg("still %s", got.detail);
 }
 
-/* What another program at the admin socket would do. The caller frees the answer. */
 static char *by_hand(const struct lab *lab, const char *command)
 {
-    struct sockaddr_un where = {.sun_family = AF_UNIX};
-    snprintf(where.sun_path, sizeof where.sun_path, "%s", lab->socket);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&where, sizeof where), 0);
-    assert_true(dprintf(fd, "%s\n", command) > 0);
-    struct strbuf text = {0};
-    char chunk[4096];
-    for (ssize_t n; (n = read(fd, chunk, sizeof chunk)) > 0;)
-        strbuf_add(&text, chunk, (size_t)n);
-    close(fd);
-    return strbuf_take(&text);
+    return ask_by_hand(lab->socket, command);
 }
 
 static void order(const struct lab *lab, const char *command)
 {
-    char *answer = by_hand(lab, command);
-    assert_string_equal(answer, "\n");
-    free(answer);
+    order_by_hand(lab->socket, command);
 }
 
-/* One POST on a connection of its own. The index of the app that answered, or -1. */
+/* The index of the app that answered, or -1. */
 static int post(const struct lab *lab)
 {
-    struct sockaddr_in where = loopback(lab->front);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct timeval patience = {.tv_sec = 5};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    static const char request[] = "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx";
-    char answer[2048];
-    size_t used = 0;
-    if (connect(fd, (struct sockaddr *)&where, sizeof where) == 0 &&
-        send(fd, request, sizeof request - 1, MSG_NOSIGNAL) == (ssize_t)sizeof request - 1)
-        for (ssize_t n; used < sizeof answer - 1 && (n = recv(fd, answer + used, sizeof answer - 1 - used, 0)) > 0;)
-            used += (size_t)n;
-    close(fd);
-    answer[used] = '\0';
-    if (strncmp(answer, "HTTP/1.1 200", 12) != 0)
-        return -1;
-    for (int i = 0; i < APPS; i++)
-        if (strstr(answer, lab->apps[i].name))
-            return i;
-    return -1;
+    return request(lab->front, "POST", "/", "", app_names, APPS);
 }
 
 /* ---- what must hold ---- */
@@ -411,7 +292,7 @@ static void every_step_is_set_read_back_and_real(void **state)
     assert_status(driver_get(driver, &got, &err), DRIVER_OK, err);
     assert_string_equal(got.detail, "stable1 100, stable2 100, canary1 0");
     assert_true(got.health_known);
-    assert_int_equal(got.capabilities, DRIVER_READBACK | DRIVER_COUNTERS | DRIVER_NO_RELOAD);
+    assert_int_equal(got.capabilities, DRIVER_READBACK | DRIVER_COUNTERS | DRIVER_DRAIN | DRIVER_NO_RELOAD);
     driver_close(driver);
 }
 
@@ -457,7 +338,7 @@ static void what_does_not_fit_is_named_with_its_mend(void **state)
         struct driver_state got;
         for (int set = 0; set < 2; set++) {
             struct error err = {0};
-            assert_status(set ? driver_set(driver, 500, &got, &err) : driver_get(driver, &got, &err), DRIVER_REFUSED,
+            assert_status(set ? set_share(driver, 500, &got, &err) : driver_get(driver, &got, &err), DRIVER_REFUSED,
                           err);
             assert_int_equal(err.code, ERROR_DATA);
             if (!strstr(err.text, cases[i].says[0]) || !strstr(err.text, cases[i].says[1]))
@@ -477,29 +358,29 @@ static void more_that_is_refused_or_taken(void **state)
     struct error err = {0};
     struct driver *driver = open_driver(lab->socket, "uneven", both_stable, 2);
     wait_up(driver, 2, 1);
-    assert_status(driver_set(driver, 500, &got, &err), DRIVER_REFUSED, err);
+    assert_status(set_share(driver, 500, &got, &err), DRIVER_REFUSED, err);
     assert_non_null(strstr(err.text, "stable2 weight 50"));
-    assert_status(driver_set(driver, 0, &got, &err), DRIVER_OK, err);
+    assert_status(set_share(driver, 0, &got, &err), DRIVER_OK, err);
     assert_string_equal(got.detail, "stable1 100, stable2 50, canary1 0");
     driver_close(driver);
 
     driver = open_driver(lab->socket, "dice", both_stable, 1);
     wait_up(driver, 1, 1);
     must_set(driver, 1000);
-    assert_status(driver_set(driver, 10, &got, &err), DRIVER_REFUSED, err);
+    assert_status(set_share(driver, 10, &got, &err), DRIVER_REFUSED, err);
     assert_non_null(strstr(err.text, "nearest"));
     must_set(driver, 0);
     driver_close(driver);
 
     driver = open_driver(lab->socket, "blind", both_stable, 1);
-    assert_status(driver_set(driver, 500, &got, &err), DRIVER_OK, err);
+    assert_status(set_share(driver, 500, &got, &err), DRIVER_OK, err);
     assert_false(got.health_known);
     driver_close(driver);
 
     driver = open_driver(lab->socket, "1st", both_stable, 1);
     wait_up(driver, 1, 1);
     must_set(driver, 500);
-    struct driver_counters counters;
+    struct balancer_counters counters;
     assert_status(driver_counters(driver, &counters, &err), DRIVER_UNSUPPORTED, err);
     driver_close(driver);
 }
@@ -514,7 +395,7 @@ static void a_socket_without_rights_says_what_to_change(void **state)
         wait_up(driver, 2, 1);
         struct driver_state got;
         struct error err = {0};
-        assert_status(driver_set(driver, 500, &got, &err), DRIVER_REFUSED, err);
+        assert_status(set_share(driver, 500, &got, &err), DRIVER_REFUSED, err);
         assert_non_null(strstr(err.text, "level admin"));
         assert_int_equal(got.share_bp, 0);
         driver_close(driver);
@@ -532,7 +413,7 @@ static void a_canary_that_is_down_gets_no_more_but_can_be_rolled_back(void **sta
     must_set(driver, 2500);
     app_stop(&lab->apps[CANARY1]);
     wait_up(driver, 2, 0);
-    assert_status(driver_set(driver, 5000, &got, &err), DRIVER_UNHEALTHY, err);
+    assert_status(set_share(driver, 5000, &got, &err), DRIVER_UNHEALTHY, err);
     assert_non_null(strstr(err.text, "canary1 66 DOWN"));
     assert_int_equal(got.share_bp, 2500);
     assert_int_equal(share_in_force(driver), 2500); /* the intent stands */
@@ -541,10 +422,10 @@ static void a_canary_that_is_down_gets_no_more_but_can_be_rolled_back(void **sta
     app_start(&lab->apps[CANARY1]);
     wait_up(driver, 2, 1);
     order(lab, "set server shop/canary1 state drain");
-    assert_status(driver_set(driver, 500, &got, &err), DRIVER_UNHEALTHY, err);
+    assert_status(set_share(driver, 500, &got, &err), DRIVER_UNHEALTHY, err);
     assert_non_null(strstr(err.text, "DRAIN"));
     order(lab, "set server shop/canary1 state maint");
-    assert_status(driver_set(driver, 500, &got, &err), DRIVER_UNHEALTHY, err);
+    assert_status(set_share(driver, 500, &got, &err), DRIVER_UNHEALTHY, err);
     assert_non_null(strstr(err.text, "MAINT"));
     order(lab, "set server shop/canary1 state ready");
     wait_up(driver, 2, 1);
@@ -563,7 +444,7 @@ static void zero_is_refused_when_only_the_canary_serves(void **state)
     app_stop(&lab->apps[STABLE1]);
     app_stop(&lab->apps[STABLE2]);
     wait_up(driver, 0, 1);
-    assert_status(driver_set(driver, 0, &got, &err), DRIVER_UNHEALTHY, err);
+    assert_status(set_share(driver, 0, &got, &err), DRIVER_UNHEALTHY, err);
     assert_non_null(strstr(err.text, "WAKE SOMEBODY"));
     assert_int_equal(got.share_bp, 5000);
     assert_int_equal(post(lab), CANARY1);
@@ -621,7 +502,7 @@ static void a_rollback_does_not_stumble_over_a_changed_configuration(void **stat
     struct driver_state got;
     struct error err = {0};
     assert_status(driver_get(driver, &got, &err), DRIVER_REFUSED, err);
-    assert_status(driver_set(driver, 5000, &got, &err), DRIVER_REFUSED, err);
+    assert_status(set_share(driver, 5000, &got, &err), DRIVER_REFUSED, err);
     must_set(driver, 0);
     driver_close(driver);
 }
@@ -695,7 +576,7 @@ static void counts_belong_to_one_process(void **state)
 {
     struct lab *lab = *state;
     struct driver *driver = open_shop(lab);
-    struct driver_counters before, after, restarted;
+    struct balancer_counters before, after, restarted;
     struct error err = {0};
     wait_up(driver, 2, 1);
     must_set(driver, 2500);
@@ -704,11 +585,11 @@ static void counts_belong_to_one_process(void **state)
         assert_true(post(lab) >= 0);
     assert_status(driver_counters(driver, &after, &err), DRIVER_OK, err);
     assert_int_equal(before.generation, after.generation);
-    uint64_t stable = after.total[TRACK_STABLE] - before.total[TRACK_STABLE];
-    uint64_t canary = after.total[TRACK_CANARY] - before.total[TRACK_CANARY];
+    uint64_t stable = after.arms[TRACK_STABLE].total - before.arms[TRACK_STABLE].total;
+    uint64_t canary = after.arms[TRACK_CANARY].total - before.arms[TRACK_CANARY].total;
     assert_int_equal(stable + canary, 80);
     assert_in_range(canary, 18, 22);
-    assert_int_equal(after.failed[TRACK_CANARY], 0);
+    assert_int_equal(after.arms[TRACK_CANARY].failed, 0);
     balancer_stop(lab);
     balancer_start(lab);
     balancer_wait(lab);
@@ -716,6 +597,90 @@ static void counts_belong_to_one_process(void **state)
     assert_int_not_equal(restarted.generation, after.generation);
     assert_int_equal(share_in_force(driver), 0); /* weights do not outlive the process */
     driver_close(driver);
+}
+
+static void a_state_file_brings_the_share_over_a_restart(void **state)
+{
+    struct lab *lab = *state;
+    char *path = mem_printf("%s.state", lab->socket);
+    struct driver *driver = open_saved(lab, path);
+    struct driver_state got, after;
+    struct error err = {0};
+    wait_up(driver, 2, 1);
+    assert_status(set_share(driver, 2500, &got, &err), DRIVER_OK, err);
+    assert_true(got.capabilities & DRIVER_PERSIST);
+    balancer_stop(lab);
+    balancer_start(lab);
+    balancer_wait(lab);
+    assert_status(driver_get(driver, &after, &err), DRIVER_OK, err);
+    assert_int_equal(after.share_bp, 2500);
+    assert_int_not_equal(after.generation, got.generation);
+    driver_close(driver);
+    free(path);
+
+    driver = open_saved(lab, "/nonexistent/state");
+    wait_up(driver, 2, 1);
+    assert_status(set_share(driver, 500, &got, &err), DRIVER_OK, err);
+    assert_false(got.capabilities & DRIVER_PERSIST);
+    assert_non_null(strstr(got.detail, "/nonexistent/"));
+    driver_close(driver);
+}
+
+struct slow {
+    const struct lab *lab;
+    int answered;
+};
+
+static void *ask_slowly(void *arg)
+{
+    struct slow *slow = arg;
+    slow->answered = request(slow->lab->front, "GET", "/slow", "", app_names, APPS);
+    return NULL;
+}
+
+static void what_is_in_flight_is_waited_for(void **state)
+{
+    struct lab *lab = *state;
+    struct driver *driver = open_shop(lab);
+    struct slow slow = {.lab = lab};
+    struct error err = {0};
+    uint64_t in_flight = 0;
+    pthread_t thread;
+    wait_up(driver, 2, 1);
+    must_set(driver, 10000);
+    assert_status(driver_drain(driver, TRACK_CANARY, 100, &in_flight, &err), DRIVER_REFUSED, err);
+    assert_int_equal(pthread_create(&thread, NULL, ask_slowly, &slow), 0);
+    pause_ms(200);
+    must_set(driver, 0);
+    assert_status(driver_drain(driver, TRACK_CANARY, 100, &in_flight, &err), DRIVER_TIMEOUT, err);
+    assert_int_equal(in_flight, 1);
+    assert_status(driver_drain(driver, TRACK_CANARY, 3000, &in_flight, &err), DRIVER_OK, err);
+    assert_int_equal(in_flight, 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(slow.answered, CANARY1);
+    driver_close(driver);
+}
+
+static void a_check_names_what_is_wrong_and_what_is_weak(void **state)
+{
+    struct lab *lab = *state;
+    static const struct {
+        const char *backend, *says;
+        bool wrong;
+    } cases[] = {{"shop", NULL, false},         {"calm", "leastconn", true}, {"crowd", "stranger", true},
+                 {"uneven", "weight 50", true}, {"spare", "`backup`", true}, {"blind", "no health check", false},
+                 {"heavy", "`weight 0`", true}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        bool two = strcmp(cases[i].backend, "uneven") == 0 || strcmp(cases[i].backend, "shop") == 0;
+        struct driver *driver = open_driver(lab->socket, cases[i].backend, both_stable, two ? 2 : 1);
+        struct driver_report report;
+        struct error err = {0};
+        assert_status(driver_check(driver, &report, &err), DRIVER_OK, err);
+        if (cases[i].says ? !finds(&report, cases[i].wrong, cases[i].says) : report.count > 0)
+            fail_msg("%s: %s", cases[i].backend, report.count ? report.findings[0].text : "nothing found");
+        driver_report_free(&report);
+        driver_close(driver);
+    }
 }
 
 /* ---- a balancer that is not there, or comes late ---- */
@@ -726,10 +691,10 @@ static void a_missing_socket_is_unreachable_and_stays_missing(void **state)
     balancer_stop(lab);
     struct driver *driver = open_shop(lab);
     struct driver_state got;
-    struct driver_counters counters;
+    struct balancer_counters counters;
     struct error err = {0};
     int64_t start = clock_ms();
-    assert_status(driver_set(driver, 0, &got, &err), DRIVER_UNREACHABLE, err); /* the file is left, nobody listens */
+    assert_status(set_share(driver, 0, &got, &err), DRIVER_UNREACHABLE, err); /* the file is left, nobody listens */
     assert_in_range(clock_ms() - start, 1500, 6000);
     assert_int_equal(err.code, ERROR_UNAVAILABLE);
     unlink(lab->socket);
@@ -791,9 +756,9 @@ static const char liar_state[] =
     "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight\n"
     "3 shop 1 stable1 127.0.0.1 2 0 100 100\n3 shop 2 canary1 127.0.0.1 2 0 0 0\n\n";
 static const char liar_stat[] =
-    "# pxname,svname,type,status,bck,algo,scur,qcur,stot,hrsp_5xx,econ,eresp,wretr,wredis,\n"
-    "shop,stable1,2,UP,0,,0,0,0,0,0,0,0,0,\nshop,canary1,2,UP,0,,0,0,0,0,0,0,0,0,\n"
-    "shop,BACKEND,1,UP,0,roundrobin,0,0,0,0,0,0,0,0,\n\n";
+    "# pxname,svname,type,status,bck,algo,scur,qcur,stot,hrsp_5xx,econ,eresp,wretr,wredis,chkdown,\n"
+    "shop,stable1,2,UP,0,,0,0,0,0,0,0,0,0,0,\nshop,canary1,2,UP,0,,0,0,0,0,0,0,0,0,0,\n"
+    "shop,BACKEND,1,UP,0,roundrobin,0,0,0,0,0,0,0,0,0,\n\n";
 
 /* Says yes to everything, and changes nothing. */
 static void lie(struct fake *fake, int fd, const char *command)
@@ -804,6 +769,8 @@ static void lie(struct fake *fake, int fd, const char *command)
         say(fd, liar_stat);
     else if (strncmp(command, "get weight", 10) == 0)
         say(fd, "0 (initial 0)\n\n");
+    else if (strncmp(command, "show info", 9) == 0)
+        say(fd, "Pid: 1\nStart_time_sec: 1\n\n");
     else {
         atomic_fetch_add(&fake->sets, 1);
         say(fd, "\n");
@@ -888,7 +855,7 @@ static void garbage_is_never_taken_for_a_share(void **state)
         struct driver_state got;
         struct error err = {0};
         assert_status(driver_get(driver, &got, &err), cases[i].status, err);
-        assert_status(driver_set(driver, 0, &got, &err), cases[i].status, err);
+        assert_status(set_share(driver, 0, &got, &err), cases[i].status, err);
         assert_null(strchr(err.text, '\x1b'));
         assert_int_equal(got.capabilities, 0);
         driver_close(driver);
@@ -903,7 +870,7 @@ static void a_yes_without_effect_is_a_mismatch(void **state)
     struct driver *driver = fake_start(&fake, LIAR);
     struct driver_state got;
     struct error err = {0};
-    assert_status(driver_set(driver, 500, &got, &err), DRIVER_MISMATCH, err);
+    assert_status(set_share(driver, 500, &got, &err), DRIVER_MISMATCH, err);
     assert_int_equal(got.share_bp, 0);
     assert_int_equal(atomic_load(&fake.sets), 2); /* tried twice, stopped at the first change each time */
     driver_close(driver);
@@ -921,7 +888,7 @@ static void *wait_for_answer(void *arg)
     struct waiting *waiting = arg;
     struct driver_state got;
     int64_t start = clock_ms();
-    waiting->status = driver_set(waiting->driver, 0, &got, NULL);
+    waiting->status = set_share(waiting->driver, 0, &got, NULL);
     waiting->took_ms = clock_ms() - start;
     return NULL;
 }
@@ -963,6 +930,9 @@ int main(void)
         lab_test(a_rollback_does_not_stumble_over_a_changed_configuration),
         lab_test(a_hundred_flips_lose_nothing),
         lab_test(counts_belong_to_one_process),
+        lab_test(a_state_file_brings_the_share_over_a_restart),
+        lab_test(what_is_in_flight_is_waited_for),
+        lab_test(a_check_names_what_is_wrong_and_what_is_weak),
         lab_test(a_missing_socket_is_unreachable_and_stays_missing),
         lab_test(a_restart_is_waited_for),
         cmocka_unit_test(garbage_is_never_taken_for_a_share),

@@ -13,6 +13,7 @@
 #include "policies/values.h"
 
 #include <dirent.h>
+#include <regex.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -201,6 +202,7 @@ static void defaults_are_those_of_the_reference(void **state)
     assert_int_equal(p->exposure, EXPOSURE_SCALED);
     assert_int_equal(p->undecided, UNDECIDED_HOLD);
     assert_int_equal(p->deadline_ms, 4 * 3600000);
+    assert_int_equal(p->retention_ms, 90 * 24 * INT64_C(3600000));
     assert_int_equal(p->metric_count, 1);
     const struct policy_metric *m = &p->metrics[0];
     assert_true(m->critical && m->budget == 1 && m->on_no_data == NO_DATA_HOLD);
@@ -250,13 +252,19 @@ static void assert_all_keys_prometheus(const struct policy_prometheus *p)
 static void assert_all_keys_traffic(const struct policy_traffic *t)
 {
     assert_int_equal(t->driver, DRIVER_HAPROXY);
-    assert_string_equal(t->socket, "127.0.0.1:9999");
-    assert_string_equal(t->backend, "be_shop");
-    assert_int_equal(t->server_count[TRACK_STABLE], 2);
-    assert_int_equal(t->server_count[TRACK_CANARY], 2);
-    assert_string_equal(t->servers[TRACK_STABLE][1], "s2");
-    assert_string_equal(t->servers[TRACK_CANARY][0], "c1");
+    assert_int_equal(t->balancer_count, 1);
+    const struct policy_balancer *b = &t->balancers[0];
+    assert_string_equal(b->socket, "127.0.0.1:9999");
+    assert_string_equal(b->master, "/run/haproxy/master.sock");
+    assert_string_equal(b->backend, "be_shop");
+    assert_string_equal(b->state_file, "/var/lib/haproxy/state");
+    assert_null(b->map);
+    assert_int_equal(policy_servers(t, TRACK_STABLE), 2);
+    assert_int_equal(policy_servers(t, TRACK_CANARY), 2);
+    assert_string_equal(b->servers[TRACK_STABLE][1], "s2");
+    assert_string_equal(b->servers[TRACK_CANARY][0], "c1");
     assert_int_equal(t->unattended_ms, 300000);
+    assert_int_equal(t->drift, DRIFT_HOLD);
 }
 
 static void assert_all_keys_metrics(const struct policy *p)
@@ -349,6 +357,7 @@ static void every_key_arrives(void **state)
     assert_int_equal(p->exposure, EXPOSURE_FIXED);
     assert_int_equal(p->undecided, UNDECIDED_ABORT);
     assert_int_equal(p->deadline_ms, 24 * 3600000);
+    assert_int_equal(p->retention_ms, 30 * 24 * INT64_C(3600000));
     assert_all_keys_metrics(p);
     assert_all_keys_gauge(&p->metrics[3]);
     assert_all_keys_kayenta_metric(&p->metrics[4]);
@@ -356,6 +365,78 @@ static void every_key_arrives(void **state)
     assert_all_keys_guardrails(p);
     assert_int_equal(p->exchangeable, EXCHANGEABLE_REQUESTS);
     assert_true(p->crash.rate == 0.25 && p->crash.times == 5 && p->crash.requests == 100);
+    policy_free(p);
+}
+
+/* `words` end with NULL. */
+static void assert_command(const struct policy_command *command, const char *const *words)
+{
+    size_t count = 0;
+    for (; words[count]; count++) {
+        assert_true(count < command->count);
+        assert_string_equal(command->words[count], words[count]);
+    }
+    assert_int_equal(command->count, count);
+    assert_null(command->words[count]);
+}
+
+static struct policy *must_load_traffic(const char *traffic)
+{
+    static const char none[] = "traffic: {driver: none}\n";
+    const char *at = strstr(minimal, none);
+    char *text = mem_printf("%.*s%s\n%s", (int)(at - minimal), minimal, traffic, at + strlen(none));
+    struct policy *policy = must_load_text(text);
+    free(text);
+    return policy;
+}
+
+/* What is run is exactly what the policy lists: no shell splits it, and the defaults are those of the reference. */
+static void a_command_is_its_words(void **state)
+{
+    (void)state;
+    struct policy *p = must_load_traffic("traffic: {driver: exec, command: [/bin/d, 'one two', '$(x);']}");
+    assert_int_equal(p->traffic.driver, DRIVER_EXEC);
+    assert_int_equal(p->traffic.drift, DRIFT_HEAL);
+    assert_command(&p->traffic.balancers[0].command, (const char *const[]){"/bin/d", "one two", "$(x);", NULL});
+    policy_free(p);
+    p = must_load_traffic("traffic: {driver: nginx, split: /etc/s.conf, probe: 'http://127.0.0.1/share'}");
+    const struct policy_balancer *b = &p->traffic.balancers[0];
+    assert_string_equal(b->split, "/etc/s.conf");
+    assert_string_equal(b->key, "$request_id");
+    assert_string_equal(b->probe, "http://127.0.0.1/share");
+    assert_command(&b->test, (const char *const[]){"nginx", "-t", "-q", NULL});
+    assert_command(&b->reload, (const char *const[]){"nginx", "-s", "reload", NULL});
+    assert_null(b->flags);
+    policy_free(p);
+}
+
+static void a_folder_of_flags_needs_nothing_else(void **state)
+{
+    (void)state;
+    struct policy *p = must_load_traffic("traffic: {driver: caddy, flags: /var/lib/flags, drift: abort}");
+    assert_int_equal(p->traffic.driver, DRIVER_CADDY);
+    assert_int_equal(p->traffic.drift, DRIFT_ABORT);
+    assert_string_equal(p->traffic.balancers[0].flags, "/var/lib/flags");
+    assert_null(p->traffic.balancers[0].probe);
+    assert_int_equal(policy_servers(&p->traffic, TRACK_CANARY), 0);
+    policy_free(p);
+}
+
+static void several_balancers_keep_their_order_and_their_own_keys(void **state)
+{
+    (void)state;
+    struct policy *p = must_load("tests/cases/policy/good-balancers/policy.yaml");
+    assert_int_equal(p->traffic.balancer_count, 2);
+    const struct policy_balancer *one = &p->traffic.balancers[0], *two = &p->traffic.balancers[1];
+    assert_string_equal(one->socket, "/run/haproxy/one.sock");
+    assert_string_equal(one->backend, "shop");
+    assert_null(one->map);
+    assert_int_equal(one->server_count[TRACK_STABLE], 2);
+    assert_string_equal(two->socket, "10.0.0.2:9999");
+    assert_string_equal(two->map, "/etc/haproxy/maps/share.map");
+    assert_null(two->backend);
+    assert_string_equal(two->servers[TRACK_CANARY][0], "be_canary/c1");
+    assert_int_equal(p->traffic.unattended_ms, 180000);
     policy_free(p);
 }
 
@@ -436,15 +517,23 @@ static void assert_same_prometheus(const struct policy_prometheus *a, const stru
     assert_true(!a->cert_file && !b->cert_file && !a->key_file && !b->key_file && !a->server_name && !b->server_name);
 }
 
-static void assert_same_traffic(const struct policy_traffic *a, const struct policy_traffic *b)
+static void assert_same_balancer(const struct policy_balancer *a, const struct policy_balancer *b)
 {
-    assert_int_equal(a->driver, b->driver);
     assert_string_equal(a->backend, b->backend);
     for (int track = 0; track < TRACKS; track++) {
         assert_int_equal(a->server_count[track], b->server_count[track]);
         for (size_t i = 0; i < a->server_count[track]; i++)
             assert_string_equal(a->servers[track][i], b->servers[track][i]);
     }
+}
+
+static void assert_same_traffic(const struct policy_traffic *a, const struct policy_traffic *b)
+{
+    assert_int_equal(a->driver, b->driver);
+    assert_int_equal(a->drift, b->drift);
+    assert_int_equal(a->balancer_count, 1);
+    assert_int_equal(b->balancer_count, 1);
+    assert_same_balancer(&a->balancers[0], &b->balancers[0]);
 }
 
 static void assert_same_text(const char *a, const char *b)
@@ -507,13 +596,13 @@ static void bundled_policies_are_what_the_guides_say(void **state)
     (void)state;
     struct policy *real = must_load("policies/http-service.yaml"), *demo = must_load("policies/demo.yaml");
     assert_string_equal(real->prometheus.url, "http://127.0.0.1:9090");
-    assert_string_equal(real->traffic.socket, "/run/haproxy/admin.sock");
+    assert_string_equal(real->traffic.balancers[0].socket, "/run/haproxy/admin.sock");
     assert_int_equal(real->setting_count, 0);
     assert_int_equal(real->look_ms, 15000);
     assert_true(real->metrics[0].promote_ratio == 1.5 && real->metrics[0].promote_absolute == 0.001);
     assert_true(real->metrics[1].promote_slower == 0.25);
     assert_string_equal(demo->prometheus.url, "http://127.0.0.1:19090");
-    assert_string_equal(demo->traffic.socket, "127.0.0.1:19999");
+    assert_string_equal(demo->traffic.balancers[0].socket, "127.0.0.1:19999");
     assert_int_equal(demo->look_ms, 1000);
     assert_int_equal(demo->settle_ms, 1000);
     assert_int_equal(demo->warmup_ms, 3000);
@@ -560,6 +649,92 @@ static void the_examples_in_the_bundled_policy_hold(void **state)
     policy_free(p);
     free(text);
     free(with_examples);
+    free(path);
+}
+
+static void the_example_in_the_haproxy_policy_holds(void **state)
+{
+    (void)state;
+    char *path = source_path("policies/haproxy-service.yaml");
+    char *text = read_file(path), *with_example = uncommented(text);
+    struct policy *plain = must_load_text(text), *p = must_load_text(with_example);
+    assert_int_equal(p->metric_count, plain->metric_count + 1);
+    assert_int_equal(p->metrics[p->metric_count - 1].type, METRIC_GAUGE);
+    assert_int_equal(p->guardrail_count, plain->guardrail_count);
+    policy_free(plain);
+    policy_free(p);
+    free(text);
+    free(with_example);
+    free(path);
+}
+
+/* What holds for the one holds for the other; only what HAProxy sees is added. */
+static void the_haproxy_policy_is_the_service_policy_and_more(void **state)
+{
+    (void)state;
+    struct policy *http = must_load("policies/http-service.yaml"), *p = must_load("policies/haproxy-service.yaml");
+    assert_same_prometheus(&http->prometheus, &p->prometheus);
+    assert_same_traffic(&http->traffic, &p->traffic);
+    assert_int_equal(http->look_ms, p->look_ms);
+    assert_int_equal(http->step_count, p->step_count);
+    for (size_t i = 0; i < http->step_count; i++)
+        assert_memory_equal(&http->steps[i], &p->steps[i], sizeof p->steps[i]);
+    assert_int_equal(p->metric_count, http->metric_count + 1);
+    for (size_t i = 0; i < http->metric_count; i++) {
+        assert_true(p->metrics[i].budget == 1.0 / 3); /* of which there are three now */
+        http->metrics[i].budget = p->metrics[i].budget;
+        assert_same_metric(&http->metrics[i], &p->metrics[i]);
+    }
+    assert_int_equal(p->metrics[http->metric_count].type, METRIC_ERRORS);
+    assert_true(p->metrics[http->metric_count].critical);
+    assert_int_equal(p->guardrail_count, 1);
+    assert_int_equal(p->guardrails[0].kind, GUARDRAIL_VALUE);
+    policy_free(http);
+    policy_free(p);
+}
+
+/* The regular expression of a selector that has one for its name. */
+static void compile_name(const char *selector, regex_t *name)
+{
+    const char *start = strstr(selector, "__name__=~\"");
+    assert_non_null(start);
+    start += strlen("__name__=~\"");
+    char *pattern = mem_printf("^%.*s\\{", (int)strcspn(start, "\""), start);
+    assert_int_equal(regcomp(name, pattern, REG_EXTENDED | REG_NOSUB), 0);
+    free(pattern);
+}
+
+/* In a real answer of the exporter: each family that is named is there, and what failed is part of the total. */
+static void the_haproxy_policy_asks_for_what_haproxy_exports(void **state)
+{
+    (void)state;
+    const char *vectors = getenv("HALDANE_VECTORS");
+    if (!vectors)
+        fail_msg("HALDANE_VECTORS is not set; it must name the folder of the reference data");
+    char *path = mem_printf("%s/prometheus/haproxy_exporter_full.txt", vectors), *text = read_file(path);
+    struct policy *p = must_load("policies/haproxy-service.yaml");
+    const struct policy_metric *metric = &p->metrics[p->metric_count - 1];
+    regex_t total, failed;
+    compile_name(metric->total, &total);
+    compile_name(metric->failed, &failed);
+    size_t answers = 0, failures = 0;
+    for (char *rest = text, *line; (line = strsep(&rest, "\n"));) {
+        if (!strstr(line, "server=\"c1\"") || !strstr(line, "proxy=\"be_canary\""))
+            continue;
+        bool is_failed = regexec(&failed, line, 0, NULL, 0) == 0;
+        if (regexec(&total, line, 0, NULL, 0) != 0)
+            assert_false(is_failed);
+        else if (is_failed)
+            failures++;
+        else
+            answers++;
+    }
+    assert_int_equal(answers, 6); /* 1xx to 5xx, and other */
+    assert_int_equal(failures, 4);
+    regfree(&total);
+    regfree(&failed);
+    policy_free(p);
+    free(text);
     free(path);
 }
 
@@ -761,6 +936,24 @@ static void assert_documented(const char *reference, char *list)
     assert_true(keys > 0);
 }
 
+/* How many sections of the text answered an unknown key. */
+static size_t documented_sections(const char *reference, const char *text)
+{
+    struct policy_problems problems;
+    struct error err = {0};
+    assert_null(policy_load_text(text, strlen(text), "p.yaml", NULL, 0, NULL, &problems, &err));
+    size_t sections = 0;
+    for (size_t i = 0; i < problems.count; i++) {
+        char *list = strstr(problems.items[i].text, "known are: ");
+        if (!list)
+            continue;
+        assert_documented(reference, list + strlen("known are: "));
+        sections++;
+    }
+    policy_problems_free(&problems);
+    return sections;
+}
+
 static void every_key_is_in_the_reference(void **state)
 {
     (void)state;
@@ -779,19 +972,17 @@ static void every_key_is_in_the_reference(void **state)
                                "kayenta: {unheard_of: 1}\n";
     char *path = source_path("docs/policy.md");
     char *reference = read_file(path);
-    struct policy_problems problems;
-    struct error err = {0};
-    assert_null(policy_load_text(text, sizeof text - 1, "p.yaml", NULL, 0, NULL, &problems, &err));
-    size_t sections = 0;
-    for (size_t i = 0; i < problems.count; i++) {
-        char *list = strstr(problems.items[i].text, "known are: ");
-        if (!list)
-            continue;
-        assert_documented(reference, list + strlen("known are: "));
-        sections++;
-    }
-    assert_int_equal(sections, 20);
-    policy_problems_free(&problems);
+    assert_int_equal(documented_sections(reference, text), 20);
+    static const char *const balancers[] = {
+        "traffic: {driver: haproxy, map: /m, unheard_of: 1}",
+        "traffic: {driver: nginx, flags: /f, unheard_of: 1}",
+        "traffic: {driver: nginx, split: /s, unheard_of: 1}",
+        "traffic: {driver: caddy, unheard_of: 1}",
+        "traffic: {driver: exec, unheard_of: 1}",
+        "traffic: {driver: exec, balancers: [{unheard_of: 1}]}",
+    };
+    for (size_t i = 0; i < sizeof balancers / sizeof balancers[0]; i++)
+        assert_int_equal(documented_sections(reference, balancers[i]), 1);
     free(reference);
     free(path);
 }
@@ -895,6 +1086,9 @@ int main(void)
         cmocka_unit_test(every_case_gives_its_exact_problems),
         cmocka_unit_test(defaults_are_those_of_the_reference),
         cmocka_unit_test(latency_has_its_defaults),
+        cmocka_unit_test(a_command_is_its_words),
+        cmocka_unit_test(a_folder_of_flags_needs_nothing_else),
+        cmocka_unit_test(several_balancers_keep_their_order_and_their_own_keys),
         cmocka_unit_test(gauges_have_their_defaults),
         cmocka_unit_test(kayenta_takes_nothing_of_the_risk),
         cmocka_unit_test(every_key_arrives),
@@ -902,6 +1096,9 @@ int main(void)
         cmocka_unit_test(demo_differs_only_in_addresses_times_and_promotion_margins),
         cmocka_unit_test(bundled_policies_are_what_the_guides_say),
         cmocka_unit_test(the_examples_in_the_bundled_policy_hold),
+        cmocka_unit_test(the_example_in_the_haproxy_policy_holds),
+        cmocka_unit_test(the_haproxy_policy_is_the_service_policy_and_more),
+        cmocka_unit_test(the_haproxy_policy_asks_for_what_haproxy_exports),
         cmocka_unit_test(settings_win_over_the_environment_and_are_noted),
         cmocka_unit_test(the_digest_covers_text_and_settings),
         cmocka_unit_test(a_setting_cannot_add_keys_or_variables),

@@ -88,6 +88,9 @@ static void the_counts_are_read(void **state)
         assert_int_equal(b.servers[1].total, 95);
         assert_int_equal(b.servers[1].failed, 95);
         assert_int_equal(b.servers[2].total, 10);
+        assert_string_equal(b.servers[0].address, "127.0.0.1:18081");
+        assert_int_equal(b.servers[0].health_changes, 0);
+        assert_int_equal(b.servers[3].health_changes, 1); /* down, and still */
         assert_true(b.servers[0].checked && b.servers[0].http && !b.servers[0].backup);
         assert_true(b.servers[5].backup);
         haproxy_backend_free(&b);
@@ -121,9 +124,10 @@ static void columns_go_by_name(void **state)
     static const char text[] = "2\n"
                                "# srv_iweight new srv_uweight srv_name srv_admin_state be_name srv_op_state be_id\n"
                                "7 x 9 a 0 shop 2 41\n";
-    static const char stat[] = "# type,algo,bck,status,svname,pxname,wredis,wretr,eresp,econ,hrsp_5xx,stot,qcur,scur,\n"
-                               "1,roundrobin,,UP,BACKEND,shop,,,,,,,,,\n"
-                               "2,,0,\"UP, \"\"x\"\"\n1/2\",a,shop,1,2,3,4,5,6,7,8,\n";
+    static const char stat[] = "# type,algo,bck,status,svname,pxname,wredis,wretr,eresp,econ,hrsp_5xx,stot,qcur,scur,"
+                               "chkdown,\n"
+                               "1,roundrobin,,UP,BACKEND,shop,,,,,,,,,,\n"
+                               "2,,0,\"UP, \"\"x\"\"\n1/2\",a,shop,1,2,3,4,5,6,7,8,9,\n";
     struct haproxy_backend b = {0};
     struct error err = {0};
     assert_true(haproxy_parse_state(text, "shop", &b, &err));
@@ -131,9 +135,12 @@ static void columns_go_by_name(void **state)
     assert_int_equal(b.servers[0].initial, 7);
     assert_int_equal(b.servers[0].weight, 9);
     assert_true(haproxy_parse_stat(stat, "shop", &b, &err));
-    assert_int_equal(b.servers[0].retries, 3);
-    assert_int_equal(b.servers[0].connection_errors, 7);
-    assert_int_equal(b.servers[0].failed, 5);
+    assert_int_equal(b.servers[0].redispatches, 1);
+    assert_int_equal(b.servers[0].retries, 2);
+    assert_int_equal(b.servers[0].connection_errors, 4);
+    assert_int_equal(b.servers[0].failed, 3 + 5);
+    assert_int_equal(b.servers[0].health_changes, 18); /* nine times down, and up again */
+    assert_string_equal(b.servers[0].address, "");
     assert_int_equal(b.servers[0].total, 6);
     assert_int_equal(b.servers[0].in_flight, 15);
     haproxy_backend_free(&b);
@@ -234,6 +241,108 @@ static void another_process_is_another_generation(void **state)
     free(older_uptime);
 }
 
+static void the_map_is_read(void **state)
+{
+    (void)state;
+    char *text = answer("map.txt");
+    struct haproxy_split split;
+    struct error err = {0};
+    assert_true(haproxy_parse_split(text, &split, &err));
+    assert_int_equal(split.share_bp, 500);
+    assert_int_equal(split.epoch, 3);
+    assert_int_equal(split.expires, 1795425283);
+    assert_true(split.whole);
+    free(text);
+    text = answer("map_unknown.txt");
+    assert_false(haproxy_parse_split(text, &split, &err));
+    assert_non_null(strstr(err.text, "Unknown map identifier"));
+    free(text);
+}
+
+/* tests/integration/traffic_haproxy_map.c holds the same texts against the real HAProxy. */
+static void a_damaged_map_is_read_as_haproxy_reads_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint32_t share_bp;
+        bool whole;
+    } cases[] = {
+        {"0x1 canary 500\n0x1 epoch 3\n0x1 expires 9\n", 500, true},
+        {"0x1 canary abc\n0x1 epoch 3\n0x1 expires 9\n", 0, true},
+        {"0x1 canary \n", 0, false},
+        {"0x1 canary\n", 0, false},
+        {"0x1 canary -5\n", 0, false},
+        {"0x1 canary 5.5\n", 5, false},
+        {"0x1 canary 2500x\n", 2500, false},
+        {"0x1 canary 0x10\n", 0, false},
+        {"0x1 canary +500\n", 500, false},
+        {"0x1 canary +-500\n", 0, false},
+        {"0x1 canary 99999\n", 10000, false},
+        {"0x1 canary 99999999999999999999999999\n", 10000, false},
+        {"0x1 canary 500\n0x1 canary 600\n0x1 epoch 3\n0x1 expires 9\n", 500, false},
+        {"0x1 Canary 500\n0x1 epoch 3\n0x1 expires 9\n", 0, false},
+        {"0x1 canary 500\n0x1 epoch 3\n0x1 expires 9\n0x1 other 1\n", 500, false},
+        {"", 0, false},
+        {"\n", 0, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct haproxy_split split;
+        struct error err = {0};
+        assert_true(haproxy_parse_split(cases[i].text, &split, &err));
+        assert_int_equal(split.share_bp, cases[i].share_bp);
+        assert_int_equal(split.whole, cases[i].whole);
+    }
+    static const char *const none[] = {"canary 500\n", "0x1\n", "<html>\n"};
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        struct haproxy_split split;
+        struct error err = {0};
+        assert_false(haproxy_parse_split(none[i], &split, &err));
+        assert_int_equal(err.code, ERROR_DATA);
+    }
+}
+
+static void the_clock_and_the_version_are_read(void **state)
+{
+    (void)state;
+    int64_t now_ms = 0;
+    uint64_t version = 0;
+    struct error err = {0};
+    char *text = answer("clock.txt");
+    assert_true(haproxy_parse_clock(text, &now_ms, &err));
+    assert_true(now_ms == 1795426862964);
+    free(text);
+    static const char *const clocks[] = {"",
+                                         "\n\n",
+                                         "This command is restricted to experimental mode only.\n",
+                                         "proc.haldane_now: undefined\n",
+                                         "proc.haldane_now: type=sint value=<>\n",
+                                         "proc.haldane_now: type=sint value=<-1>\n",
+                                         "proc.haldane_now: type=sint value=<17\n",
+                                         "proc.haldane_now: type=sint value=<99999999999999999999>\n"};
+    for (size_t i = 0; i < sizeof clocks / sizeof clocks[0]; i++)
+        assert_false(haproxy_parse_clock(clocks[i], &now_ms, &err));
+    text = answer("map_prepared.txt");
+    assert_true(haproxy_parse_version(text, &version, &err));
+    assert_int_equal(version, 7);
+    free(text);
+    static const char *const versions[] = {"", "New version created: ", "New version created: x",
+                                           "New version created: 7;", "New version created: 99999999999"};
+    for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++)
+        assert_false(haproxy_parse_version(versions[i], &version, &err));
+}
+
+static void rules_that_read_the_map_are_counted(void **state)
+{
+    (void)state;
+    char *text = answer("maps.txt");
+    assert_int_equal(haproxy_count_uses(text, "/etc/haproxy/maps/share.map"), 3);
+    assert_int_equal(haproxy_count_uses(text, "/etc/haproxy/maps/one.map"), 1);
+    assert_int_equal(haproxy_count_uses(text, "/etc/haproxy/maps"), 0);
+    assert_int_equal(haproxy_count_uses("", "/etc/haproxy/maps"), 0);
+    free(text);
+}
+
 static void a_weight_is_read_and_text_is_not(void **state)
 {
     (void)state;
@@ -264,7 +373,8 @@ static void a_weight_is_read_and_text_is_not(void **state)
 static void refusals_are_not_empty(void **state)
 {
     (void)state;
-    static const char *const refusals[] = {"set_out_of_range.txt", "set_no_right.txt", "unknown_command.txt"};
+    static const char *const refusals[] = {"set_out_of_range.txt", "set_no_right.txt", "unknown_command.txt",
+                                           "map_overtaken.txt"};
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
         char *text = answer(refusals[i]);
         char line[HAPROXY_LINE];
@@ -276,6 +386,12 @@ static void refusals_are_not_empty(void **state)
     free(text);
 }
 
+static struct driver *open_haproxy(struct policy_balancer *balancer, struct error *err)
+{
+    const struct policy_traffic policy = {.driver = DRIVER_HAPROXY, .balancers = balancer, .balancer_count = 1};
+    return driver_open(&policy, err);
+}
+
 static void a_policy_that_does_not_fit_is_not_opened(void **state)
 {
     (void)state;
@@ -283,12 +399,9 @@ static void a_policy_that_does_not_fit_is_not_opened(void **state)
     char *canary[] = {"c1"};
     char *twice[] = {"s2"};
     char *inject[] = {"c1 weight 5; disable frontend in"};
-    const struct policy_traffic good = {.driver = DRIVER_HAPROXY,
-                                        .socket = "/run/haproxy/admin.sock",
-                                        .backend = "shop",
-                                        .servers = {stable, canary},
-                                        .server_count = {2, 1}};
-    struct policy_traffic bad[12];
+    const struct policy_balancer good = {
+        .socket = "/run/haproxy/admin.sock", .backend = "shop", .servers = {stable, canary}, .server_count = {2, 1}};
+    struct policy_balancer bad[12];
     size_t n = 0;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         bad[i] = good;
@@ -308,20 +421,51 @@ static void a_policy_that_does_not_fit_is_not_opened(void **state)
     assert_int_equal(n, sizeof bad / sizeof bad[0]);
     for (size_t i = 0; i < n; i++) {
         struct error err = {0};
-        assert_null(driver_open(&bad[i], &err));
+        assert_null(open_haproxy(&bad[i], &err));
         assert_int_equal(err.code, ERROR_DATA);
         assert_non_null(strstr(err.text, "traffic"));
     }
     static char *const sockets[] = {"/run/haproxy/admin.sock", "localhost:9999", "127.0.0.1:1", "[::1]:65535"};
     for (size_t i = 0; i < sizeof sockets / sizeof sockets[0]; i++) {
-        struct policy_traffic policy = good;
-        policy.socket = sockets[i];
+        struct policy_balancer balancer = good;
+        balancer.socket = sockets[i];
         struct error err = {0};
-        struct driver *driver = driver_open(&policy, &err);
+        struct driver *driver = open_haproxy(&balancer, &err);
         assert_non_null(driver);
         assert_string_equal(driver_name(driver), "haproxy");
         driver_close(driver);
     }
+}
+
+static void a_map_wants_backends_of_their_own(void **state)
+{
+    (void)state;
+    char *stable[] = {"be_stable/s1"};
+    char *canary[] = {"be_canary/s1"};
+    char *shared[] = {"be_stable/c1"};
+    char *bare[] = {"s1"};
+    char *odd[] = {"be_canary/c1 weight 5"};
+    const struct policy_balancer good = {.socket = "localhost:9999",
+                                         .map = "/etc/haproxy/share.map",
+                                         .servers = {stable, canary},
+                                         .server_count = {1, 1}};
+    struct policy_balancer bad[5] = {good, good, good, good, good};
+    bad[0].servers[TRACK_CANARY] = shared;
+    bad[1].servers[TRACK_CANARY] = bare;
+    bad[2].servers[TRACK_CANARY] = odd;
+    bad[3].master = "here";
+    bad[4].map = "/etc/share.map; show info";
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct error err = {0};
+        assert_null(open_haproxy(&bad[i], &err));
+        assert_int_equal(err.code, ERROR_DATA);
+        assert_non_null(strstr(err.text, "traffic"));
+    }
+    struct policy_balancer balancer = good;
+    struct error err = {0};
+    struct driver *driver = open_haproxy(&balancer, &err);
+    assert_non_null(driver);
+    driver_close(driver);
 }
 
 /* Several processes take part in one rollout: what `none` set is known from the store, never from a driver. */
@@ -331,17 +475,17 @@ static void none_moves_nothing_and_says_so(void **state)
     const struct policy_traffic policy = {.driver = DRIVER_NONE};
     struct error err = {0};
     struct driver_state got;
-    struct driver_counters counters;
+    struct balancer_counters counters;
     struct driver *driver = driver_open(&policy, &err);
     assert_non_null(driver);
-    assert_int_equal(driver_set(driver, 500, &got, &err), DRIVER_OK);
+    assert_int_equal(driver_set(driver, &(struct driver_order){.share_bp = 500}, &got, &err), DRIVER_OK);
     assert_int_equal(got.share_bp, 500);
     assert_int_equal(got.capabilities, 0);
     assert_non_null(strstr(got.detail, "by hand"));
     assert_int_equal(driver_get(driver, &got, &err), DRIVER_UNSUPPORTED);
     assert_int_equal(err.code, ERROR_UNAVAILABLE);
     assert_int_equal(driver_counters(driver, &counters, NULL), DRIVER_UNSUPPORTED);
-    assert_int_equal(driver_set(driver, 10001, &got, &err), DRIVER_REFUSED);
+    assert_int_equal(driver_set(driver, &(struct driver_order){.share_bp = 10001}, &got, &err), DRIVER_REFUSED);
     assert_int_equal(err.code, ERROR_DATA);
     driver_close(driver);
     driver_close(NULL);
@@ -357,9 +501,14 @@ int main(void)
         cmocka_unit_test(crooked_states_are_refused),
         cmocka_unit_test(tables_that_differ_are_refused),
         cmocka_unit_test(another_process_is_another_generation),
+        cmocka_unit_test(the_map_is_read),
+        cmocka_unit_test(a_damaged_map_is_read_as_haproxy_reads_it),
+        cmocka_unit_test(the_clock_and_the_version_are_read),
+        cmocka_unit_test(rules_that_read_the_map_are_counted),
         cmocka_unit_test(a_weight_is_read_and_text_is_not),
         cmocka_unit_test(refusals_are_not_empty),
         cmocka_unit_test(a_policy_that_does_not_fit_is_not_opened),
+        cmocka_unit_test(a_map_wants_backends_of_their_own),
         cmocka_unit_test(none_moves_nothing_and_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
