@@ -3,9 +3,9 @@
 
 #include <stdlib.h>
 
-const char *const rollout_state_names[ROLLOUT_STATES] = {"stepping",     "held",    "paused", "promoted",
-                                                         "rolling_back", "aborted", "expired"};
-const char *const rollout_cause_names[] = {"", "harmed", "expired", "person", "driver"};
+const char *const rollout_state_names[ROLLOUT_STATES] = {"stepping",     "held",    "paused",  "promoted",
+                                                         "rolling_back", "aborted", "expired", "superseded"};
+const char *const rollout_cause_names[] = {"", "harmed", "expired", "person", "driver", "alert", "superseded"};
 
 int32_t rollout_step_of(const struct policy *policy, uint32_t weight_bp)
 {
@@ -26,7 +26,7 @@ int32_t rollout_step_of(const struct policy *policy, uint32_t weight_bp)
 
 bool rollout_ended(const struct rollout *rollout)
 {
-    return rollout->state == ROLLOUT_PROMOTED || rollout->state == ROLLOUT_ABORTED || rollout->state == ROLLOUT_EXPIRED;
+    return rollout->state == ROLLOUT_PROMOTED || rollout->state >= ROLLOUT_ABORTED;
 }
 
 void rollout_clear(struct rollout *rollout)

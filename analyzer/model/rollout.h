@@ -14,13 +14,23 @@ enum rollout_state {
     ROLLOUT_ROLLING_BACK, /* stable is being restored; stays here until the balancer proves it */
     ROLLOUT_ABORTED,      /* ended: harm was shown, or a person said so; stable proven */
     ROLLOUT_EXPIRED,      /* ended: nothing was proved in time; stable proven */
+    ROLLOUT_SUPERSEDED,   /* ended: another rollout took its place, or took the split from it */
     ROLLOUT_STATES
 };
 
 extern const char *const rollout_state_names[ROLLOUT_STATES];
 
-enum rollout_cause { CAUSE_NONE, CAUSE_HARMED, CAUSE_EXPIRED, CAUSE_PERSON, CAUSE_DRIVER };
-extern const char *const rollout_cause_names[]; /* "", "harmed", "expired", "person", "driver" */
+enum rollout_cause {
+    CAUSE_NONE,
+    CAUSE_HARMED,
+    CAUSE_EXPIRED,
+    CAUSE_PERSON,
+    CAUSE_DRIVER,
+    CAUSE_ALERT,
+    CAUSE_SUPERSEDED
+};
+/* "", "harmed", "expired", "person", "driver", "alert", "superseded" */
+extern const char *const rollout_cause_names[];
 
 struct rollout {
     char id[96];
@@ -31,6 +41,10 @@ struct rollout {
     uint32_t weight_bp;       /* what was last read back from the balancer */
     int64_t begun_ms, step_since_ms, last_look_ms, lease_until_ms, ended_ms; /* 0: not yet */
     char *reason;                                                            /* of the last transition; owned */
+    uint64_t epoch;      /* of its orders to the balancer (analyzer/traffic/driver.h); 0: the balancer holds none */
+    uint64_t generation; /* the balancer's process that was last seen; 0: not known */
+    bool advise;         /* judges and says what to do; moves no traffic */
+    int64_t pruned_ms;   /* when its evidence was removed, after its retention; 0: it is there. The store's to set */
 };
 
 /* One line of the record of what happened. */

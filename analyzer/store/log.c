@@ -1,4 +1,5 @@
-/* What is only ever appended: looks, weights, decisions, verdicts and the audit trail of a rollout. */
+/* What is only ever appended: looks, balancer samples, weights, decisions, verdicts and the audit trail of a rollout.
+ */
 #include "analyzer/store/private.h"
 #include "base/duration.h"
 #include "base/memory.h"
@@ -10,6 +11,19 @@ bool store_add_look(struct store *store, const char *id, int64_t at_ms, const ch
 {
     struct write write;
     if (!write_row(&write, store, id, "INSERT INTO looks(rollout, at_ms, json) VALUES(?, ?, ?)", err))
+        return false;
+    sql_int(&write.sql, at_ms);
+    sql_text(&write.sql, json);
+    return write_end(&write, err);
+}
+
+bool store_add_balancer(struct store *store, const char *id, int64_t at_ms, const char *json, struct error *err)
+{
+    struct write write;
+    if (!write_row(&write, store, id,
+                   "INSERT INTO balancer(rollout, at_ms, json) SELECT ?1, ?2, ?3 WHERE NOT EXISTS "
+                   "(SELECT 1 FROM balancer WHERE rollout = ?1 AND at_ms >= ?2)",
+                   err))
         return false;
     sql_int(&write.sql, at_ms);
     sql_text(&write.sql, json);
@@ -45,26 +59,39 @@ bool store_add_decision(struct store *store, const char *id, const struct eviden
 
 /* --- evidence --- */
 
-static bool append_look(const struct sql *sql, struct evidence *evidence, struct error *err)
+/* A table of JSON by time, and what puts one of them into the evidence. */
+struct documents {
+    const char *query, *what;
+    bool (*append)(struct evidence *evidence, const char *text, size_t length, struct error *err);
+};
+
+static const struct documents looks = {"SELECT at_ms, json FROM looks WHERE rollout = ? ORDER BY at_ms", "look",
+                                       evidence_append_json};
+static const struct documents samples = {"SELECT at_ms, json FROM balancer WHERE rollout = ? ORDER BY at_ms",
+                                         "balancer sample", evidence_append_balancer_json};
+
+static bool append_document(const struct sql *sql, const struct documents *documents, struct evidence *evidence,
+                            struct error *err)
 {
     char *json = sql_string_at(sql, 1);
-    bool ok = evidence_append_json(evidence, json, strlen(json), err);
+    bool ok = documents->append(evidence, json, strlen(json), err);
     free(json);
     if (ok)
         return true;
     char time[TIME_TEXT];
-    error_prefix(err, "the store %s: the look of rollout %s at %s is damaged", sql->store->path, evidence->rollout,
-                 time_format(sql_int_at(sql, 0), time));
+    error_prefix(err, "the store %s: the %s of rollout %s at %s is damaged", sql->store->path, documents->what,
+                 evidence->rollout, time_format(sql_int_at(sql, 0), time));
     return false;
 }
 
-static bool load_looks(struct store *store, int64_t seq, struct evidence *evidence, struct error *err)
+static bool load_documents(struct store *store, int64_t seq, const struct documents *documents,
+                           struct evidence *evidence, struct error *err)
 {
-    struct sql sql = sql_open(store, "SELECT at_ms, json FROM looks WHERE rollout = ? ORDER BY at_ms");
+    struct sql sql = sql_open(store, documents->query);
     sql_int(&sql, seq);
     bool good = true;
     while (good && sql_row(&sql))
-        good = append_look(&sql, evidence, err);
+        good = append_document(&sql, documents, evidence, err);
     return sql_end(&sql, err) && good;
 }
 
@@ -124,8 +151,9 @@ struct evidence *store_load_evidence(struct store *store, const char *id, int64_
         return NULL;
     int64_t seq;
     struct evidence *evidence = rollout_seq(store, id, &seq, err) ? empty_evidence(store, seq, interval_ms, err) : NULL;
-    if (evidence && !(load_looks(store, seq, evidence, err) && load_weights(store, seq, evidence, err) &&
-                      load_decisions(store, seq, evidence, err))) {
+    if (evidence &&
+        !(load_documents(store, seq, &looks, evidence, err) && load_documents(store, seq, &samples, evidence, err) &&
+          load_weights(store, seq, evidence, err) && load_decisions(store, seq, evidence, err))) {
         evidence_free(evidence);
         evidence = NULL;
     }

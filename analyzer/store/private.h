@@ -19,6 +19,7 @@ struct store {
     int lock_fd;
     struct held_lock *held;
     size_t held_count, held_room;
+    bool guard; /* holds the guard's lock */
     bool in_transaction;
     struct error failure; /* of the first write that failed in the open transaction; ERROR_NONE: none did */
 };

@@ -11,12 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LIVE "state NOT IN ('promoted', 'aborted', 'expired')" /* as in the index rollouts_live */
+#define LIVE "state NOT IN ('promoted', 'aborted', 'expired', 'superseded')" /* as in the index rollouts_live */
 #define COLUMNS                                                                                                        \
     "id, service, state, cause, step, weight_bp, begun_ms, step_since_ms, last_look_ms, lease_until_ms, ended_ms, "    \
-    "reason"
+    "reason, epoch, generation, advise"
+#define STORED COLUMNS ", pruned_ms"
 
-enum { NEWEST_IDS = 5, CAUSES = CAUSE_DRIVER + 1 };
+enum { NEWEST_IDS = 5, CAUSES = CAUSE_SUPERSEDED + 1 };
 
 static bool no_rollout(struct store *store, const char *id, struct error *err)
 {
@@ -120,6 +121,9 @@ static void bind_state(struct sql *sql, const struct rollout *rollout)
     sql_int(sql, rollout->lease_until_ms);
     sql_int(sql, rollout->ended_ms);
     sql_text(sql, rollout->reason);
+    sql_int(sql, (int64_t)rollout->epoch);
+    sql_int(sql, (int64_t)rollout->generation);
+    sql_int(sql, rollout->advise);
 }
 
 /* Runs the statement that writes a row of rollouts. */
@@ -132,12 +136,14 @@ static bool run_rollout(struct sql *sql, const struct rollout *rollout, struct e
     return second ? refuse_second(sql->store, rollout, err) : ok;
 }
 
-static bool insert_rollout(struct store *store, const struct rollout *rollout, struct error *err)
+static bool insert_rollout(struct store *store, const struct rollout *rollout, int64_t retention_ms, struct error *err)
 {
-    struct sql sql = sql_open(store, "INSERT INTO rollouts(" COLUMNS ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    struct sql sql = sql_open(store, "INSERT INTO rollouts(" COLUMNS ", retention_ms) "
+                                     "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     sql_text(&sql, rollout->id);
     sql_text(&sql, rollout->service);
     bind_state(&sql, rollout);
+    sql_int(&sql, retention_ms);
     return run_rollout(&sql, rollout, err);
 }
 
@@ -165,7 +171,7 @@ bool store_add_rollout(struct store *store, struct rollout *rollout, const struc
     bool own;
     if (!write_enter(store, &own, err))
         return false;
-    bool ok = free_id(store, &row, err) && insert_rollout(store, &row, err) &&
+    bool ok = free_id(store, &row, err) && insert_rollout(store, &row, policy->retention_ms, err) &&
               insert_policy(store, sqlite3_last_insert_rowid(store->db), policy, err);
     if (!write_leave(store, own, ok, err))
         return false;
@@ -176,10 +182,12 @@ bool store_add_rollout(struct store *store, struct rollout *rollout, const struc
 bool store_save_rollout(struct store *store, const struct rollout *rollout, struct error *err)
 {
     struct write write;
-    if (!write_row(&write, store, rollout->id,
-                   "UPDATE rollouts SET (state, cause, step, weight_bp, begun_ms, step_since_ms, last_look_ms, "
-                   "lease_until_ms, ended_ms, reason) = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) WHERE seq = ?1",
-                   err))
+    if (!write_row(
+            &write, store, rollout->id,
+            "UPDATE rollouts SET (state, cause, step, weight_bp, begun_ms, step_since_ms, last_look_ms, "
+            "lease_until_ms, ended_ms, reason, epoch, generation, advise) = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
+            "?11, ?12, ?13, ?14) WHERE seq = ?1",
+            err))
         return false;
     bind_state(&write.sql, rollout);
     bool ok = run_rollout(&write.sql, rollout, err);
@@ -199,7 +207,7 @@ static int find_name(const struct sql *sql, int column, const char *const *names
     return found;
 }
 
-/* Fills `rollout` from a row of COLUMNS; what is filled is the caller's also when it fails. */
+/* Fills `rollout` from a row of STORED; what is filled is the caller's also when it fails. */
 static bool read_rollout(const struct sql *sql, struct rollout *rollout, struct error *err)
 {
     *rollout = (struct rollout){.service = sql_string_at(sql, 1), .reason = sql_text_at(sql, 11)};
@@ -221,13 +229,17 @@ static bool read_rollout(const struct sql *sql, struct rollout *rollout, struct 
     rollout->last_look_ms = sql_int_at(sql, 8);
     rollout->lease_until_ms = sql_int_at(sql, 9);
     rollout->ended_ms = sql_int_at(sql, 10);
+    rollout->epoch = (uint64_t)sql_int_at(sql, 12);
+    rollout->generation = (uint64_t)sql_int_at(sql, 13);
+    rollout->advise = sql_int_at(sql, 14) != 0;
+    rollout->pruned_ms = sql_int_at(sql, 15);
     return true;
 }
 
 bool store_load_rollout(struct store *store, const char *id, struct rollout *rollout, struct error *err)
 {
     *rollout = (struct rollout){0};
-    struct sql sql = sql_open(store, "SELECT " COLUMNS " FROM rollouts WHERE id = ?");
+    struct sql sql = sql_open(store, "SELECT " STORED " FROM rollouts WHERE id = ?");
     sql_text(&sql, id);
     bool found = sql_row(&sql);
     bool good = !found || read_rollout(&sql, rollout, err);
@@ -250,8 +262,8 @@ bool store_list_rollouts(struct store *store, bool live, struct rollout **rollou
     *rollouts = NULL;
     *count = 0;
     struct sql sql =
-        sql_open(store, live ? "SELECT " COLUMNS " FROM rollouts WHERE " LIVE " ORDER BY begun_ms DESC, seq DESC"
-                             : "SELECT " COLUMNS " FROM rollouts ORDER BY begun_ms DESC, seq DESC");
+        sql_open(store, live ? "SELECT " STORED " FROM rollouts WHERE " LIVE " ORDER BY begun_ms DESC, seq DESC"
+                             : "SELECT " STORED " FROM rollouts ORDER BY begun_ms DESC, seq DESC");
     struct rollout *list = NULL;
     size_t used = 0, room = 0;
     bool good = true;

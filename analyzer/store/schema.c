@@ -27,7 +27,7 @@ static const char *const migrations[] = {
     "  ended_ms INTEGER NOT NULL,"
     "  reason TEXT"
     ") STRICT;"
-    /* The database itself makes two live rollouts of one service impossible. */
+    /* The database itself makes two live rollouts of one service impossible. Version 2 counts one more state. */
     "CREATE UNIQUE INDEX rollouts_live ON rollouts(service)"
     "  WHERE state NOT IN ('promoted', 'aborted', 'expired');"
     "CREATE TABLE policies ("
@@ -85,6 +85,22 @@ static const char *const migrations[] = {
     "  weight_bp INTEGER NOT NULL"
     ") STRICT;"
     "CREATE INDEX audit_by_rollout ON audit(rollout);",
+
+    /* Numbers without a sign are kept as the number with a sign of the same bits. 7776000000 ms is 90 days. */
+    "ALTER TABLE rollouts ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE rollouts ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE rollouts ADD COLUMN advise INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE rollouts ADD COLUMN retention_ms INTEGER NOT NULL DEFAULT 7776000000;"
+    "ALTER TABLE rollouts ADD COLUMN pruned_ms INTEGER NOT NULL DEFAULT 0;"
+    "DROP INDEX rollouts_live;"
+    "CREATE UNIQUE INDEX rollouts_live ON rollouts(service)"
+    "  WHERE state NOT IN ('promoted', 'aborted', 'expired', 'superseded');"
+    "CREATE TABLE balancer ("
+    "  rollout INTEGER NOT NULL REFERENCES rollouts(seq),"
+    "  at_ms INTEGER NOT NULL,"
+    "  json TEXT NOT NULL,"
+    "  PRIMARY KEY (rollout, at_ms)"
+    ") STRICT;",
 };
 
 enum { SCHEMA_VERSION = sizeof migrations / sizeof *migrations };

@@ -13,6 +13,8 @@
 #include "base/error.h"
 #include "policies/policy.h"
 
+#include <sys/types.h>
+
 struct store;
 
 /*
@@ -39,10 +41,36 @@ bool store_lock(struct store *store, const char *rollout_id, struct error *err);
 void store_unlock(struct store *store, const char *rollout_id);
 
 /*
- * Adds a rollout with the policy it runs under. ERROR_BUSY, naming the other, if the service already has a rollout that
- * has not ended. If the id is taken, a suffix is put to `rollout->id`.
+ * The process that holds the rollout's lock, or 0 if there is none or it is not certain. Certain: the lock file names
+ * the process, and the kernel shows (/proc/PID/fdinfo) that a file of that process holds this very lock. Not certain:
+ * it belongs to another user, lives in another container, or /proc cannot be read. This process itself, if it has it.
+ */
+pid_t store_lock_holder(struct store *store, const char *rollout_id);
+
+/*
+ * Takes the rollout as store_lock() does, also from a process that hangs: its holder is killed (SIGKILL through a
+ * pidfd, so never another process that came to have its number), and has ended when this returns true. At most 2 s.
+ * ERROR_BUSY, with the pid and the mend, if the holder is not certain, is this process, may not be killed or does not
+ * end. For a guard that has found the rollout's lease run out, and for nobody else: whoever is killed may be in the
+ * middle of a move, which the intent then tells.
+ */
+bool store_break_lock(struct store *store, const char *rollout_id, struct error *err);
+
+/*
+ * At most one guard of all rollouts works on a store. As store_lock() and store_unlock(), but of the store as a whole;
+ * it does not touch the rollouts' own locks.
+ */
+bool store_lock_guard(struct store *store, struct error *err);
+void store_unlock_guard(struct store *store);
+/* Whether a guard of all rollouts works on the store, in this process or another. Takes nothing, not for a moment. */
+bool store_has_guard(const struct store *store);
+
+/*
+ * Adds a rollout with the policy it runs under, and its retention. ERROR_BUSY, naming the other, if the service already
+ * has a rollout that has not ended. If the id is taken, a suffix is put to `rollout->id`.
  */
 bool store_add_rollout(struct store *store, struct rollout *rollout, const struct policy *policy, struct error *err);
+/* Writes all of it but id, service and `pruned_ms`. */
 bool store_save_rollout(struct store *store, const struct rollout *rollout, struct error *err);
 
 /* Fills `rollout` (rollout_clear() it). ERROR_NO_INPUT if there is no such id; the text then lists the newest ids. */
@@ -76,10 +104,13 @@ bool store_clear_intent(struct store *store, const char *id, struct error *err);
 void intent_clear(struct intent *intent);
 
 /*
- * The evidence log: look documents (evidence_look_to_json) by time, weights and decisions. Appending a look's time
- * twice fails. A second weight of the same millisecond replaces the first: what was read back last is true.
+ * The evidence log: look documents (evidence_look_to_json) by time, weights, decisions, and what the balancer counted
+ * for itself (evidence_balancer_to_json). Appending a look's time twice fails. A second weight of the same millisecond
+ * replaces the first: what was read back last is true. A balancer sample that is not later than the last one is left
+ * out, as evidence_add_balancer() does: a replay sees what the judge saw.
  */
 bool store_add_look(struct store *store, const char *id, int64_t at_ms, const char *json, struct error *err);
+bool store_add_balancer(struct store *store, const char *id, int64_t at_ms, const char *json, struct error *err);
 bool store_add_weight(struct store *store, const char *id, int64_t from_ms, uint32_t weight_bp, struct error *err);
 bool store_add_decision(struct store *store, const char *id, const struct evidence_decision *decision,
                         struct error *err);
@@ -97,5 +128,14 @@ bool store_load_verdicts(struct store *store, const char *id, bool last_only, ch
 bool store_add_audit(struct store *store, const char *id, const struct audit_entry *entry, struct error *err);
 bool store_load_audit(struct store *store, const char *id, struct audit_entry **entries, size_t *count,
                       struct error *err);
+
+/*
+ * Removes the looks, verdicts, balancer samples, weights and decisions of rollouts that ended longer ago than their
+ * policy's `retention`. The rollout, its policy and its audit trail stay; a line "pruned" is added to the trail and
+ * `pruned_ms` is set. `*pruned` is how many rollouts it finished. Done in small transactions with pauses, so that a
+ * writer never waits long; after a failure or a crash the next call goes on. Not inside a transaction. The room is
+ * used again by what is written next; the file does not shrink.
+ */
+bool store_prune(struct store *store, int64_t now_ms, size_t *pruned, struct error *err);
 
 #endif

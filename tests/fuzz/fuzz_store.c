@@ -56,10 +56,14 @@ static void write_good_store(void)
     struct audit_entry entry = {1, (char *)"haldane", (char *)"begun", (char *)"x", 500};
     const char *look = "{\"metrics\":{\"errors\":{\"type\":\"errors\",\"intervals\":[{\"at\":2,\"from\":1,\"stable\":"
                        "{\"requests\":9,\"failed\":1},\"canary\":null}]}}}";
+    struct balancer_counters counters = {.at_ms = 2000, .generation = 7};
+    char *sample = evidence_balancer_to_json(&counters);
     must(store_add_rollout(store, &rollout, &policy, NULL) && store_put_intent(store, rollout.id, &intent, NULL) &&
          store_add_look(store, rollout.id, 2000, look, NULL) && store_add_weight(store, rollout.id, 1, 500, NULL) &&
          store_add_decision(store, rollout.id, &decision, NULL) &&
+         store_add_balancer(store, rollout.id, 2000, sample, NULL) &&
          store_add_verdict(store, rollout.id, 1, 2000, "{}", NULL) && store_add_audit(store, rollout.id, &entry, NULL));
+    free(sample);
     store_close(store);
 }
 
@@ -136,13 +140,16 @@ static void write_rollout(struct store *store, struct rollout *rollout)
     if (store_lock(store, rollout->id, &err) && store_begin(store, &err)) {
         store_add_look(store, rollout->id, 3000, "{\"metrics\":{}}", &err);
         store_add_verdict(store, rollout->id, 2, 3000, "{}", &err);
+        store_add_balancer(store, rollout->id, 3000, "{}", &err);
         store_add_audit(store, rollout->id, &entry, &err);
         store_put_intent(store, rollout->id, &intent, &err);
         rollout->state = ROLLOUT_PROMOTED;
+        rollout->ended_ms = 3000;
         store_save_rollout(store, rollout, &err);
         store_commit(store, &err);
     }
     store_clear_intent(store, rollout->id, &err);
+    store_lock_holder(store, rollout->id);
     store_unlock(store, rollout->id);
 }
 
@@ -171,6 +178,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         free(rollouts);
     }
+    store_prune(store, INT64_MAX, &count, &err);
     store_close(store);
     return 0;
 }

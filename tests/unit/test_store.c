@@ -5,6 +5,7 @@
  */
 #include "analyzer/store/store.h"
 #include "base/memory.h"
+#include "tests/unit/store_version_1.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -270,7 +271,7 @@ static void is_in_wal_mode_and_marked(void **state)
     assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
     assert_string_equal((const char *)sqlite3_column_text(stmt, 0), "wal");
-    assert_int_equal(sqlite3_column_int(stmt, 1), 1);
+    assert_int_equal(sqlite3_column_int(stmt, 1), 2);
     assert_int_equal(sqlite3_column_int(stmt, 2), 0);
     sqlite3_finalize(stmt);
     sqlite3_close(db);
@@ -280,11 +281,11 @@ static void newer_schema_is_refused(void **state)
 {
     struct place *place = *state;
     store_close(open_with_rollout(place->path));
-    by_hand(place->path, "PRAGMA user_version = 2");
-    assert_not_opened(place->path, ERROR_IO, "newer haldane (schema 2, this one knows 1)");
+    by_hand(place->path, "PRAGMA user_version = 3");
+    assert_not_opened(place->path, ERROR_IO, "newer haldane (schema 3, this one knows 2)");
     by_hand(place->path, "PRAGMA user_version = -1");
     assert_not_opened(place->path, ERROR_IO, "damaged");
-    by_hand(place->path, "PRAGMA user_version = 1");
+    by_hand(place->path, "PRAGMA user_version = 2");
     struct store *store = open_good(place->path);
     assert_int_equal(count_rollouts(store, false), 1);
     store_close(store);
@@ -422,6 +423,126 @@ static void many_may_create_it_at_once(void **state)
     assert_int_equal(failed, 0);
 }
 
+/* --- an older store --- */
+
+static void make_version_1(const char *path)
+{
+    by_hand(path, version_1);
+    assert_int_equal(chmod(path, 0600), 0);
+}
+
+/* The one number that a query gives. */
+static int64_t number_by_hand(const char *path, const char *sql)
+{
+    sqlite3 *db;
+    sqlite3_stmt *stmt;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK || sqlite3_step(stmt) != SQLITE_ROW)
+        fail_msg("%s: %s", sql, sqlite3_errmsg(db));
+    int64_t number = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    return number;
+}
+
+/* All that version 1 held is there, by the functions that the program uses. */
+static void assert_version_1_is_kept(struct store *store)
+{
+    struct error err = {0};
+    struct rollout got;
+    struct stored_policy policy;
+    struct intent intent;
+    assert_int_equal(count_rollouts(store, false), 3);
+    assert_int_equal(count_rollouts(store, true), 2);
+    assert_true(store_load_rollout(store, "old-1", &got, &err));
+    assert_int_equal(got.state, ROLLOUT_ABORTED);
+    assert_int_equal(got.cause, CAUSE_HARMED);
+    assert_int_equal(got.ended_ms, 50);
+    assert_string_equal(got.reason, "errors rose");
+    rollout_clear(&got);
+    assert_true(store_load_rollout(store, first_id, &got, &err));
+    assert_int_equal(got.state, ROLLOUT_STEPPING);
+    assert_int_equal(got.step, 1);
+    assert_int_equal(got.weight_bp, 500);
+    assert_int_equal(got.lease_until_ms, 1300);
+    assert_true(got.epoch == 0 && got.generation == 0 && !got.advise && got.pruned_ms == 0);
+    rollout_clear(&got);
+    assert_true(store_load_policy(store, first_id, &policy, &err));
+    assert_string_equal(policy.source, "version: 1\n# ü\n");
+    assert_int_equal(policy.setting_count, 1);
+    stored_policy_free(&policy);
+    assert_true(store_get_intent(store, first_id, &intent, &err));
+    assert_true(intent.pending);
+    assert_int_equal(intent.weight_bp, 2500);
+    intent_clear(&intent);
+    struct evidence *evidence = store_load_evidence(store, first_id, 15000, &err);
+    if (!evidence)
+        fail_msg("%s", err.text);
+    assert_int_equal(evidence->metrics[0].count, 1);
+    assert_int_equal(evidence->weight_count, 1);
+    assert_int_equal(evidence->decision_count, 1);
+    assert_int_equal(evidence->balancer_count, 0);
+    evidence_free(evidence);
+    assert_int_equal(count_verdicts(store), 1);
+    assert_int_equal(count_audit(store), 2);
+}
+
+static void a_store_of_version_1_is_brought_up_to_date(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    make_version_1(place->path);
+    struct store *store = open_good(place->path);
+    assert_version_1_is_kept(store);
+    /* What is new works on what is old. */
+    struct rollout first = example_rollout(first_id, "shop"), second = example_rollout("shop-2", "shop");
+    assert_false(try_add(store, &second, &err));
+    assert_int_equal(err.code, ERROR_BUSY);
+    first.state = ROLLOUT_SUPERSEDED;
+    first.cause = CAUSE_SUPERSEDED;
+    first.epoch = UINT64_MAX;
+    assert_true(store_save_rollout(store, &first, &err));
+    assert_true(try_add(store, &second, &err));
+    store_close(store);
+    assert_int_equal(number_by_hand(place->path, "PRAGMA user_version"), 2);
+    assert_int_equal(number_by_hand(place->path, "SELECT min(retention_ms) FROM rollouts WHERE id <> 'shop-2'"),
+                     90LL * 24 * 3600 * 1000);
+    store = open_good(place->path);
+    assert_int_equal(count_rollouts(store, true), 2); /* cart-1 and shop-2 */
+    store_close(store);
+}
+
+static void killed_while_it_is_brought_up_to_date_it_is_old_or_new(void **state)
+{
+    struct place *place = *state;
+    for (useconds_t after = 0; after < 12000; after += 700) {
+        make_version_1(place->path);
+        pid_t pid = fork();
+        if (pid == 0) {
+            store_open(place->path, NULL);
+            pause();
+        }
+        usleep(after);
+        kill(pid, SIGKILL);
+        int status = 0;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        int64_t version = number_by_hand(place->path, "PRAGMA user_version");
+        const char *fresh = "SELECT count(*) FROM pragma_table_info('rollouts') WHERE name IN "
+                            "('epoch', 'generation', 'advise', 'retention_ms', 'pruned_ms')";
+        assert_true(version == 1 || version == 2);
+        assert_int_equal(number_by_hand(place->path, fresh), version == 2 ? 5 : 0);
+        assert_int_equal(number_by_hand(place->path, "SELECT count(*) FROM sqlite_schema WHERE name = 'balancer'"),
+                         version == 2 ? 1 : 0);
+        struct store *store = open_good(place->path);
+        assert_version_1_is_kept(store);
+        store_close(store);
+        char lock[200];
+        snprintf(lock, sizeof lock, "%s-lock", place->path);
+        remove(place->path);
+        remove(lock);
+    }
+}
+
 /* --- rollouts --- */
 
 static void a_rollout_comes_back_as_it_was_put(void **state)
@@ -434,6 +555,10 @@ static void a_rollout_comes_back_as_it_was_put(void **state)
     put.cause = CAUSE_DRIVER;
     put.last_look_ms = 1767323060000;
     put.ended_ms = 7;
+    put.epoch = UINT64_MAX;
+    put.generation = UINT64_MAX - 1;
+    put.advise = true;
+    put.pruned_ms = 9; /* only store_prune() sets it */
     assert_true(try_add(store, &put, &err));
     store_close(store);
 
@@ -452,6 +577,22 @@ static void a_rollout_comes_back_as_it_was_put(void **state)
     assert_int_equal(got.last_look_ms, put.last_look_ms);
     assert_int_equal(got.lease_until_ms, put.lease_until_ms);
     assert_int_equal(got.ended_ms, put.ended_ms);
+    assert_true(got.epoch == UINT64_MAX);
+    assert_true(got.generation == UINT64_MAX - 1);
+    assert_true(got.advise);
+    assert_int_equal(got.pruned_ms, 0);
+    rollout_clear(&got);
+
+    /* And as it was saved later. */
+    put.epoch = (uint64_t)INT64_MAX + 1;
+    put.generation = 0;
+    put.advise = false;
+    assert_true(store_save_rollout(store, &put, &err));
+    assert_true(store_load_rollout(store, "shop-20260102", &got, &err));
+    assert_true(got.epoch == (uint64_t)INT64_MAX + 1);
+    assert_true(got.generation == 0);
+    assert_false(got.advise);
+    assert_int_equal(got.pruned_ms, 0);
     rollout_clear(&got);
     store_close(store);
 }
@@ -462,7 +603,7 @@ static void every_state_and_cause_is_kept(void **state)
     struct error err = {0};
     struct store *store = open_with_rollout(place->path);
     for (int s = 0; s < ROLLOUT_STATES; s++)
-        for (int c = CAUSE_NONE; c <= CAUSE_DRIVER; c++) {
+        for (int c = CAUSE_NONE; c <= CAUSE_SUPERSEDED; c++) {
             struct rollout put = example_rollout(first_id, "shop"), got;
             put.state = (enum rollout_state)s;
             put.cause = (enum rollout_cause)c;
@@ -508,6 +649,7 @@ static void an_unknown_rollout_names_the_newest(void **state)
                          store_get_intent(store, "nope", &intent, &err),
                          store_clear_intent(store, "nope", &err),
                          store_add_look(store, "nope", 1, "{}", &err),
+                         store_add_balancer(store, "nope", 1, "{}", &err),
                          store_add_weight(store, "nope", 1, 1, &err),
                          store_add_decision(store, "nope", &decision, &err),
                          store_load_evidence(store, "nope", 1000, &err) != NULL,
@@ -515,10 +657,12 @@ static void an_unknown_rollout_names_the_newest(void **state)
                          store_load_verdicts(store, "nope", false, &texts, &count, &err),
                          store_add_audit(store, "nope", &entry, &err),
                          store_load_audit(store, "nope", &entries, &count, &err),
-                         store_lock(store, "nope", &err)};
+                         store_lock(store, "nope", &err),
+                         store_break_lock(store, "nope", &err)};
     for (size_t i = 0; i < sizeof done; i++)
         assert_false(done[i]);
     assert_int_equal(err.code, ERROR_NO_INPUT);
+    assert_int_equal(store_lock_holder(store, "nope"), 0);
     assert_false(store_load_rollout(store, "nope", &got, NULL));
     store_close(store);
 }
@@ -567,8 +711,8 @@ static void a_service_has_one_live_rollout(void **state)
     assert_false(try_add(store, &second, &err));
     assert_int_equal(err.code, ERROR_BUSY);
 
-    const enum rollout_state ended[] = {ROLLOUT_ABORTED, ROLLOUT_PROMOTED, ROLLOUT_EXPIRED};
-    for (size_t i = 0; i < 3; i++) {
+    const enum rollout_state ended[] = {ROLLOUT_ABORTED, ROLLOUT_PROMOTED, ROLLOUT_EXPIRED, ROLLOUT_SUPERSEDED};
+    for (size_t i = 0; i < sizeof ended / sizeof *ended; i++) {
         first.state = ended[i];
         assert_true(store_save_rollout(store, &first, &err));
         assert_int_equal(count_rollouts(store, true), 0);
@@ -592,8 +736,9 @@ static void the_database_itself_refuses_a_second_one(void **state)
     sqlite3 *db;
     assert_int_equal(sqlite3_open(place->path, &db), SQLITE_OK);
     int rc = sqlite3_exec(db,
-                          "INSERT INTO rollouts SELECT NULL, 'other', service, 'paused', cause, step, weight_bp, "
-                          "begun_ms, step_since_ms, last_look_ms, lease_until_ms, ended_ms, reason FROM rollouts",
+                          "INSERT INTO rollouts(id, service, state, cause, step, weight_bp, begun_ms, step_since_ms, "
+                          "last_look_ms, lease_until_ms, ended_ms) SELECT 'other', service, 'paused', cause, step, "
+                          "weight_bp, begun_ms, step_since_ms, last_look_ms, lease_until_ms, ended_ms FROM rollouts",
                           NULL, NULL, NULL);
     assert_int_equal(rc, SQLITE_CONSTRAINT);
     sqlite3_close(db);
@@ -716,6 +861,12 @@ static struct evidence *example_evidence(void)
     evidence_add_weight(evidence, 1031000, 2500);
     evidence_add_decision(evidence, 1020000, "hold", "anna", "lunch");
     evidence_add_decision(evidence, 1020000, "resume", "anna", "back");
+    struct balancer_counters sample = {.at_ms = 1015000, .generation = UINT64_MAX};
+    sample.arms[TRACK_CANARY] = (struct balancer_arm){.total = UINT32_MAX, .retries = 3, .up = 2, .servers = 2};
+    assert_true(evidence_add_balancer(evidence, &sample));
+    sample.at_ms = 1030000;
+    sample.arms[TRACK_CANARY].redispatches = 1;
+    assert_true(evidence_add_balancer(evidence, &sample));
     return evidence;
 }
 
@@ -742,6 +893,11 @@ static void store_all(struct store *store, const struct evidence *evidence)
             store_add_weight(store, first_id, evidence->weights[w].from_ms, evidence->weights[w].weight_bp, &err));
     for (size_t d = 0; d < evidence->decision_count; d++)
         assert_true(store_add_decision(store, first_id, &evidence->decisions[d], &err));
+    for (size_t b = 0; b < evidence->balancer_count; b++) {
+        char *text = evidence_balancer_to_json(&evidence->balancer[b]);
+        assert_true(store_add_balancer(store, first_id, evidence->balancer[b].at_ms, text, &err));
+        free(text);
+    }
 }
 
 static void evidence_comes_back_bit_for_bit(void **state)
@@ -790,6 +946,36 @@ static void empty_evidence_is_no_failure(void **state)
     assert_int_equal(evidence->interval_ms, 15000);
     assert_int_equal(evidence->metric_count + evidence->weight_count + evidence->decision_count, 0);
     evidence_free(evidence);
+    store_close(store);
+}
+
+static void a_balancer_sample_that_comes_late_is_left_out(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    struct store *store = open_with_rollout(place->path);
+    const int64_t times[] = {2000, 2000, 1000, 3000};
+    struct evidence *live = evidence_new("shop", 15000);
+    for (size_t i = 0; i < 4; i++) {
+        struct balancer_counters sample = {.at_ms = times[i], .generation = i + 1};
+        evidence_add_balancer(live, &sample);
+        char *text = evidence_balancer_to_json(&sample);
+        assert_true(store_add_balancer(store, first_id, times[i], text, &err));
+        free(text);
+    }
+    /* A replay has what the judge had while it was live. */
+    struct evidence *got = store_load_evidence(store, first_id, 15000, &err);
+    assert_non_null(got);
+    assert_int_equal(got->balancer_count, live->balancer_count);
+    for (size_t i = 0; i < got->balancer_count; i++)
+        assert_true(got->balancer[i].at_ms == live->balancer[i].at_ms &&
+                    got->balancer[i].generation == live->balancer[i].generation);
+    evidence_free(got);
+    evidence_free(live);
+    assert_true(store_add_balancer(store, first_id, 4000, "{", &err));
+    assert_null(store_load_evidence(store, first_id, 15000, &err));
+    assert_int_equal(err.code, ERROR_DATA);
+    assert_text(&err, "the balancer sample of rollout shop-1");
     store_close(store);
 }
 
@@ -1132,6 +1318,401 @@ static void a_program_that_is_started_does_not_inherit_the_lock(void **state)
     store_close(store);
 }
 
+/* --- who has it, and taking it from one that hangs --- */
+
+static void freeze(pid_t pid)
+{
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status));
+}
+
+static bool lives(pid_t pid)
+{
+    int status;
+    return waitpid(pid, &status, WNOHANG) == 0;
+}
+
+static void kill_and_reap(pid_t pid, int go)
+{
+    kill(pid, SIGKILL);
+    close(go);
+    waitpid(pid, NULL, 0);
+}
+
+/* Writes a pid where the lock file says who has the rollout of row number 1. */
+static void claim(struct place *place, pid_t pid)
+{
+    char lock[200], text[17];
+    snprintf(lock, sizeof lock, "%s-lock", place->path);
+    snprintf(text, sizeof text, "%-15d\n", (int)pid);
+    int fd = open(lock, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, text, 16, 16), 16);
+    close(fd);
+}
+
+static void the_holder_is_named_while_it_holds(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    store_close(open_with_rollout(place->path));
+    int go[2];
+    pid_t pid = start_holder(place, go);
+    struct store *store = open_good(place->path);
+    assert_int_equal(store_lock_holder(store, first_id), pid);
+    kill_and_reap(pid, go[1]);
+    assert_int_equal(store_lock_holder(store, first_id), 0); /* its number still stands in the file */
+    assert_true(store_lock(store, first_id, &err));
+    assert_int_equal(store_lock_holder(store, first_id), getpid());
+    store_unlock(store, first_id);
+    /* This process is alive, has the lock file open, and stands in it: but it holds nothing. */
+    assert_int_equal(store_lock_holder(store, first_id), 0);
+    store_close(store);
+}
+
+static void a_frozen_holder_is_ended_and_its_rollout_taken(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    store_close(open_with_rollout(place->path));
+    int go[2];
+    pid_t pid = start_holder(place, go);
+    freeze(pid);
+    struct store *store = open_good(place->path);
+    assert_false(store_lock(store, first_id, &err));
+    assert_int_equal(store_lock_holder(store, first_id), pid);
+    if (!store_break_lock(store, first_id, &err))
+        fail_msg("%s", err.text);
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, WNOHANG), pid); /* it has ended when the lock is ours */
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_int_equal(store_lock_holder(store, first_id), getpid());
+    assert_true(store_break_lock(store, first_id, &err)); /* what one has, one keeps */
+    struct store *other = open_good(place->path);
+    assert_false(store_lock(other, first_id, &err));
+    /* Nobody ends himself. */
+    assert_false(store_break_lock(other, first_id, &err));
+    assert_int_equal(err.code, ERROR_BUSY);
+    store_unlock(store, first_id);
+    assert_true(store_break_lock(other, first_id, &err)); /* a free one is taken */
+    store_close(other);
+    store_close(store);
+    close(go[1]);
+}
+
+/* A process that stands in the lock file, has it open and even holds another rollout's lock is not the holder. */
+static void who_is_not_the_holder_is_never_killed(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    struct store *store = open_with_rollout(place->path);
+    add(store, "cart-1", "cart");
+    store_close(store);
+    int go[2], other_go[2], said[2];
+    pid_t holder = start_holder(place, go);
+    assert_int_equal(pipe(said), 0);
+    assert_int_equal(pipe(other_go), 0);
+    pid_t other = fork();
+    if (other == 0) {
+        close(other_go[1]);
+        struct store *mine = store_open(place->path, NULL);
+        char byte = mine && store_lock(mine, "cart-1", NULL) ? 'y' : 'n';
+        if (write(said[1], &byte, 1) != 1 || read(other_go[0], &byte, 1) != 0)
+            _exit(2);
+        _exit(0);
+    }
+    char byte = 0;
+    assert_int_equal(read(said[0], &byte, 1), 1);
+    assert_int_equal(byte, 'y');
+    store = open_good(place->path);
+    const pid_t wrong[] = {other, 0, -1, INT32_MAX};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        claim(place, wrong[i]);
+        assert_int_equal(store_lock_holder(store, first_id), 0);
+        assert_false(store_break_lock(store, first_id, &err));
+        assert_int_equal(err.code, ERROR_BUSY);
+        assert_text(&err, first_id);
+        assert_text(&err, "fuser");
+        assert_true(lives(other) && lives(holder));
+    }
+    claim(place, holder);
+    assert_int_equal(store_lock_holder(store, first_id), holder);
+    assert_true(store_break_lock(store, first_id, &err));
+    assert_true(lives(other));
+    kill_and_reap(holder, go[1]);
+    kill_and_reap(other, other_go[1]);
+    store_close(store);
+}
+
+static int break_must_be_refused(struct place *place)
+{
+    struct error err = {0};
+    struct store *store = store_open(place->path, &err);
+    bool refused = store && store_lock_holder(store, first_id) == 0 && !store_break_lock(store, first_id, &err) &&
+                   err.code == ERROR_BUSY && strstr(err.text, "as its user or root");
+    if (!refused)
+        fprintf(stderr, "%s\n", err.text);
+    return refused ? 0 : 1;
+}
+
+static void a_process_of_another_user_is_not_ended(void **state)
+{
+    struct place *place = *state;
+    if (geteuid() != 0)
+        return; /* only root can have a process of another user at hand */
+    store_close(open_with_rollout(place->path));
+    int go[2];
+    pid_t pid = start_holder(place, go);
+    char lock[200];
+    snprintf(lock, sizeof lock, "%s-lock", place->path);
+    assert_int_equal(chown(place->folder, 65534, 65534), 0);
+    const char *const ends[] = {"", "-lock", "-wal", "-shm"};
+    for (size_t i = 0; i < 4; i++) {
+        char name[200];
+        snprintf(name, sizeof name, "%s%s", place->path, ends[i]);
+        assert_int_equal(chown(name, 65534, 65534), 0);
+    }
+    assert_int_equal(as_plain_user(place, break_must_be_refused), 0);
+    assert_true(lives(pid));
+    kill_and_reap(pid, go[1]);
+}
+
+static void a_store_has_one_guard(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    struct store *store = open_with_rollout(place->path), *other = open_good(place->path);
+    assert_false(store_has_guard(store));
+    assert_false(store_has_guard(other));
+    assert_true(store_lock_guard(store, &err));
+    assert_true(store_lock_guard(store, &err));
+    assert_true(store_has_guard(store));
+    assert_true(store_has_guard(other));
+    assert_false(store_lock_guard(other, &err));
+    assert_int_equal(err.code, ERROR_BUSY);
+    char holder[40];
+    snprintf(holder, sizeof holder, "process %d", (int)getpid());
+    assert_text(&err, holder);
+    /* Nobody else is in its way, and it is in nobody's. */
+    assert_true(store_lock(other, first_id, &err));
+    store_close(open_good(place->path));
+    store_unlock_guard(other); /* not the other's to give */
+    assert_false(store_lock_guard(other, &err));
+    store_unlock_guard(store);
+    assert_false(store_has_guard(other));
+    assert_true(store_lock_guard(other, &err));
+    store_close(other);
+    assert_true(store_lock_guard(store, &err));
+    store_close(store);
+    /* The lock lies far behind the end of the lock file, which stays small. */
+    char lock[200];
+    struct stat st;
+    snprintf(lock, sizeof lock, "%s-lock", place->path);
+    assert_int_equal(stat(lock, &st), 0);
+    assert_true(st.st_size <= 32);
+}
+
+/* --- retention --- */
+
+enum { DAY_MS = 24 * 3600 * 1000 };
+
+static void fill(struct store *store, const char *id, int looks, const char *look)
+{
+    struct error err = {0};
+    struct evidence_decision decision = {1, (char *)"hold", (char *)"anna", (char *)"lunch"};
+    struct audit_entry entry = {1, (char *)"anna", (char *)"hold", (char *)"lunch", 500};
+    assert_true(store_begin(store, &err));
+    for (int64_t at = 1; at <= looks; at++) {
+        assert_true(store_add_look(store, id, at, look, &err));
+        assert_true(store_add_verdict(store, id, (uint64_t)at, at, "{}", &err));
+        assert_true(store_add_weight(store, id, at, 500, &err));
+        assert_true(store_add_balancer(store, id, at, "{}", &err));
+    }
+    assert_true(store_add_decision(store, id, &decision, &err));
+    assert_true(store_add_audit(store, id, &entry, &err));
+    if (!store_commit(store, &err))
+        fail_msg("%s", err.text);
+}
+
+/* A rollout with evidence that ended at `ended_ms`; 0: it is alive. */
+static void add_ended(struct store *store, const char *id, enum rollout_state end, int64_t ended_ms, int64_t kept_ms,
+                      int looks)
+{
+    struct error err = {0};
+    struct policy_setting settings[2];
+    struct policy policy = example_policy(settings);
+    policy.retention_ms = kept_ms;
+    struct rollout rollout = example_rollout(id, id);
+    rollout.state = end;
+    rollout.ended_ms = ended_ms;
+    if (!store_add_rollout(store, &rollout, &policy, &err))
+        fail_msg("%s", err.text);
+    fill(store, id, looks, "{\"metrics\":{}}");
+}
+
+static int64_t rows_of(struct place *place, const char *id)
+{
+    char sql[600];
+    snprintf(sql, sizeof sql,
+             "WITH r AS (SELECT seq FROM rollouts WHERE id = '%s') SELECT "
+             "(SELECT count(*) FROM looks WHERE rollout IN r) + (SELECT count(*) FROM verdicts WHERE rollout IN r) + "
+             "(SELECT count(*) FROM weights WHERE rollout IN r) + (SELECT count(*) FROM balancer WHERE rollout IN r) + "
+             "(SELECT count(*) FROM decisions WHERE rollout IN r)",
+             id);
+    return number_by_hand(place->path, sql);
+}
+
+static void assert_pruned(struct store *store, const char *id, int64_t when)
+{
+    struct error err = {0};
+    struct rollout rollout;
+    struct stored_policy policy;
+    struct audit_entry *entries;
+    size_t count;
+    assert_true(store_load_rollout(store, id, &rollout, &err));
+    assert_int_equal(rollout.pruned_ms, when);
+    /* Saving what was loaded before does not undo it. */
+    rollout.pruned_ms = 0;
+    assert_true(store_save_rollout(store, &rollout, &err));
+    rollout_clear(&rollout);
+    assert_true(store_load_rollout(store, id, &rollout, &err));
+    assert_int_equal(rollout.pruned_ms, when);
+    rollout_clear(&rollout);
+    assert_true(store_load_policy(store, id, &policy, &err));
+    assert_string_equal(policy.source, "version: 1\n# ü\n");
+    stored_policy_free(&policy);
+    assert_true(store_load_audit(store, id, &entries, &count, &err));
+    assert_int_equal(count, 2);
+    assert_string_equal(entries[0].event, "hold");
+    assert_string_equal(entries[1].event, "pruned");
+    assert_int_equal(entries[1].at_ms, when);
+    assert_int_equal(entries[1].weight_bp, 500);
+    assert_non_null(strstr(entries[1].detail, "30d"));
+    audit_entries_free(entries, count);
+    struct evidence *evidence = store_load_evidence(store, id, 15000, &err);
+    assert_non_null(evidence);
+    assert_int_equal(evidence->weight_count + evidence->decision_count + evidence->metric_count, 0);
+    evidence_free(evidence);
+}
+
+static void evidence_is_removed_after_its_retention_and_the_record_stays(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    struct store *store = open_good(place->path);
+    const int64_t now = 1000LL * DAY_MS, kept = 30LL * DAY_MS;
+    const enum rollout_state ends[] = {ROLLOUT_PROMOTED, ROLLOUT_ABORTED, ROLLOUT_EXPIRED, ROLLOUT_SUPERSEDED};
+    const char *const old[] = {"promoted", "aborted", "expired", "superseded"};
+    for (size_t i = 0; i < 4; i++)
+        add_ended(store, old[i], ends[i], now - kept - 1, kept, i == 0 ? 200 : 3);
+    add_ended(store, "just", ROLLOUT_PROMOTED, now - kept, kept, 3);
+    add_ended(store, "longer", ROLLOUT_PROMOTED, now - 2 * kept, 3 * kept, 3);
+    add_ended(store, "forever", ROLLOUT_PROMOTED, 1, INT64_MAX, 3);
+    add_ended(store, "alive", ROLLOUT_HELD, 0, kept, 3);
+    add_ended(store, "going-back", ROLLOUT_ROLLING_BACK, 1, kept, 3);
+    size_t pruned;
+    assert_true(store_prune(store, now, &pruned, &err));
+    assert_int_equal(pruned, 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(rows_of(place, old[i]), 0);
+        assert_pruned(store, old[i], now);
+    }
+    const char *const kept_ids[] = {"just", "longer", "forever", "alive", "going-back"};
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(rows_of(place, kept_ids[i]), 4 * 3 + 1);
+    assert_true(store_prune(store, now + 1, &pruned, &err));
+    assert_int_equal(pruned, 1);
+    assert_true(store_prune(store, now + 1, &pruned, &err));
+    assert_int_equal(pruned, 0);
+    assert_int_equal(count_rollouts(store, false), 9);
+    store_close(store);
+}
+
+static void killed_while_it_prunes_the_next_one_goes_on(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    struct store *store = open_good(place->path);
+    add_ended(store, "old", ROLLOUT_ABORTED, 1, 30LL * DAY_MS, 600);
+    store_close(store);
+    int64_t rows = rows_of(place, "old");
+    pid_t pid = fork();
+    if (pid == 0) {
+        size_t pruned;
+        store_prune(store_open(place->path, NULL), 1000LL * DAY_MS, &pruned, NULL);
+        _exit(0);
+    }
+    while (rows_of(place, "old") == rows)
+        usleep(5000);
+    kill(pid, SIGKILL);
+    int status = 0;
+    waitpid(pid, &status, 0);
+    assert_true(WIFSIGNALED(status));
+    assert_true(rows_of(place, "old") > 0);
+    store = open_good(place->path);
+    struct rollout rollout;
+    assert_true(store_load_rollout(store, "old", &rollout, &err));
+    assert_int_equal(rollout.pruned_ms, 1000LL * DAY_MS); /* nobody takes the rest for the whole */
+    rollout_clear(&rollout);
+    size_t pruned;
+    assert_true(store_prune(store, 1001LL * DAY_MS, &pruned, &err));
+    assert_int_equal(pruned, 1);
+    assert_int_equal(rows_of(place, "old"), 0);
+    assert_pruned(store, "old", 1000LL * DAY_MS);
+    store_close(store);
+}
+
+static double seconds_since(const struct timespec *from)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - from->tv_sec) + (double)(now.tv_nsec - from->tv_nsec) * 1e-9;
+}
+
+static void a_writer_hardly_waits_for_pruning_and_the_room_is_used_again(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    struct store *store = open_good(place->path);
+    char *big = mem_alloc(40001, 1);
+    memset(big, ' ', 40000);
+    memcpy(big, "{\"metrics\":{}}", 14);
+    add_ended(store, "old", ROLLOUT_ABORTED, 1, 0, 0);
+    fill(store, "old", 300, big);
+    add(store, first_id, "shop");
+    int64_t pages = number_by_hand(place->path, "PRAGMA page_count");
+    store_close(store);
+    pid_t pid = fork();
+    if (pid == 0) {
+        size_t pruned;
+        _exit(store_prune(store_open(place->path, NULL), 1000LL * DAY_MS, &pruned, NULL) && pruned == 1 ? 0 : 1);
+    }
+    store = open_good(place->path);
+    double longest = 0;
+    int lines = 0, status = 0;
+    for (; waitpid(pid, &status, WNOHANG) == 0; lines++) {
+        struct timespec from;
+        clock_gettime(CLOCK_MONOTONIC, &from);
+        assert_true(add_line(store, "look", &err));
+        double took = seconds_since(&from);
+        longest = took > longest ? took : longest;
+        usleep(1000);
+    }
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(lines >= 5);
+    if (longest > 1.5)
+        fail_msg("one line waited %g s", longest);
+    assert_int_equal(number_by_hand(place->path, "SELECT count(*) FROM looks"), 0);
+    fill(store, first_id, 300, big);
+    int64_t after = number_by_hand(place->path, "PRAGMA page_count");
+    if (after > pages + 40)
+        fail_msg("%lld pages after %lld", (long long)after, (long long)pages);
+    store_close(store);
+    free(big);
+}
+
 /* --- crashes --- */
 
 /* Writes transactions of three rows each until it is killed; `inside`: stays in the first one. */
@@ -1337,6 +1918,8 @@ int main(void)
         TEST(a_folder_or_a_file_on_the_way_is_said),
         TEST(read_only_is_said_with_the_mend),
         TEST(many_may_create_it_at_once),
+        TEST(a_store_of_version_1_is_brought_up_to_date),
+        TEST(killed_while_it_is_brought_up_to_date_it_is_old_or_new),
         TEST(a_rollout_comes_back_as_it_was_put),
         TEST(every_state_and_cause_is_kept),
         TEST(an_unknown_rollout_names_the_newest),
@@ -1348,6 +1931,7 @@ int main(void)
         TEST(an_intent_outlives_the_process_until_cleared),
         TEST(evidence_comes_back_bit_for_bit),
         TEST(empty_evidence_is_no_failure),
+        TEST(a_balancer_sample_that_comes_late_is_left_out),
         TEST(a_look_is_counted_once),
         TEST(a_look_that_does_not_parse_is_named),
         TEST(rows_that_cannot_be_are_named),
@@ -1360,6 +1944,14 @@ int main(void)
         TEST(a_lock_is_given_back),
         TEST(a_link_leads_to_the_same_lock),
         TEST(a_program_that_is_started_does_not_inherit_the_lock),
+        TEST(the_holder_is_named_while_it_holds),
+        TEST(a_frozen_holder_is_ended_and_its_rollout_taken),
+        TEST(who_is_not_the_holder_is_never_killed),
+        TEST(a_process_of_another_user_is_not_ended),
+        TEST(a_store_has_one_guard),
+        TEST(evidence_is_removed_after_its_retention_and_the_record_stays),
+        TEST(killed_while_it_prunes_the_next_one_goes_on),
+        TEST(a_writer_hardly_waits_for_pruning_and_the_room_is_used_again),
         TEST(killed_in_a_transaction_leaves_nothing_of_it),
         TEST(killed_at_any_time_leaves_whole_transactions),
         TEST(a_full_disk_is_said_and_nothing_is_half_done),

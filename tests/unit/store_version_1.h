@@ -1,0 +1,51 @@
+/* A store as version 1 of the tables left it. */
+#ifndef HALDANE_TESTS_STORE_VERSION_1_H
+#define HALDANE_TESTS_STORE_VERSION_1_H
+
+/* What version 1 created, word for word, and what it wrote: an ended rollout, one in the middle of a move, one held. */
+static const char version_1[] =
+    "PRAGMA journal_mode = WAL;"
+    "BEGIN;"
+    "CREATE TABLE rollouts (  seq INTEGER PRIMARY KEY,  id TEXT NOT NULL UNIQUE,  service TEXT NOT NULL,"
+    "  state TEXT NOT NULL,  cause TEXT NOT NULL,  step INTEGER NOT NULL,  weight_bp INTEGER NOT NULL,"
+    "  begun_ms INTEGER NOT NULL,  step_since_ms INTEGER NOT NULL,  last_look_ms INTEGER NOT NULL,"
+    "  lease_until_ms INTEGER NOT NULL,  ended_ms INTEGER NOT NULL,  reason TEXT) STRICT;"
+    "CREATE UNIQUE INDEX rollouts_live ON rollouts(service)  WHERE state NOT IN ('promoted', 'aborted', 'expired');"
+    "CREATE TABLE policies (  rollout INTEGER PRIMARY KEY REFERENCES rollouts(seq),  sha256 TEXT NOT NULL,"
+    "  source TEXT NOT NULL) STRICT;"
+    "CREATE TABLE settings (  rollout INTEGER NOT NULL REFERENCES rollouts(seq),  name TEXT NOT NULL,"
+    "  value TEXT NOT NULL,  PRIMARY KEY (rollout, name)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE intents (  rollout INTEGER PRIMARY KEY REFERENCES rollouts(seq),  weight_bp INTEGER NOT NULL,"
+    "  at_ms INTEGER NOT NULL,  reason TEXT) STRICT;"
+    "CREATE TABLE looks (  rollout INTEGER NOT NULL REFERENCES rollouts(seq),  at_ms INTEGER NOT NULL,"
+    "  json TEXT NOT NULL,  PRIMARY KEY (rollout, at_ms)) STRICT;"
+    "CREATE TABLE weights (  rollout INTEGER NOT NULL REFERENCES rollouts(seq),  from_ms INTEGER NOT NULL,"
+    "  weight_bp INTEGER NOT NULL,  PRIMARY KEY (rollout, from_ms)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE decisions (  seq INTEGER PRIMARY KEY,  rollout INTEGER NOT NULL REFERENCES rollouts(seq),"
+    "  at_ms INTEGER NOT NULL,  action TEXT NOT NULL,  by TEXT NOT NULL,  reason TEXT) STRICT;"
+    "CREATE INDEX decisions_by_time ON decisions(rollout, at_ms);"
+    "CREATE TABLE verdicts (  rollout INTEGER NOT NULL REFERENCES rollouts(seq),  look INTEGER NOT NULL,"
+    "  at_ms INTEGER NOT NULL,  json TEXT NOT NULL,  PRIMARY KEY (rollout, look)) STRICT;"
+    "CREATE TABLE audit (  seq INTEGER PRIMARY KEY,  rollout INTEGER NOT NULL REFERENCES rollouts(seq),"
+    "  at_ms INTEGER NOT NULL,  actor TEXT NOT NULL,  event TEXT NOT NULL,  detail TEXT,"
+    "  weight_bp INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX audit_by_rollout ON audit(rollout);"
+    "INSERT INTO rollouts VALUES(1, 'old-1', 'old', 'aborted', 'harmed', 2, 0, 10, 20, 30, 40, 50, 'errors rose');"
+    "INSERT INTO rollouts VALUES(2, 'shop-1', 'shop', 'stepping', '', 1, 500, 1000, 1100, 1030000, 1300, 0, NULL);"
+    "INSERT INTO rollouts VALUES(3, 'cart-1', 'cart', 'held', 'person', 0, 100, 900, 900, 0, 1300, 0, 'lunch');"
+    "INSERT INTO policies VALUES(1, 'aa', 'version: 1\n'), (2, 'bb', 'version: 1\n# ü\n'), (3, 'cc', 'version: 1\n');"
+    "INSERT INTO settings VALUES(2, 'PORT', '8080');"
+    "INSERT INTO intents VALUES(2, 2500, 1200, 'step 2');"
+    "INSERT INTO looks VALUES(2, 1015000, '{\"metrics\":{\"errors\":{\"type\":\"errors\",\"intervals\":[{\"at\":1015,"
+    "\"from\":1000,\"stable\":{\"requests\":9,\"failed\":1},\"canary\":null}]}}}');"
+    "INSERT INTO weights VALUES(2, 1000, 500);"
+    "INSERT INTO decisions VALUES(1, 2, 1150, 'resume', 'anna', 'back');"
+    "INSERT INTO verdicts VALUES(2, 1, 1015000, '{\"look\":1}');"
+    "INSERT INTO audit VALUES(1, 1, 10, 'haldane', 'begun', NULL, 100);"
+    "INSERT INTO audit VALUES(2, 2, 1000, 'haldane', 'begun', 'at 5 %', 500), (3, 2, 1150, 'anna', 'resume', 'back', "
+    "500);"
+    "PRAGMA application_id = 1212957774;"
+    "PRAGMA user_version = 1;"
+    "COMMIT;";
+
+#endif
