@@ -72,6 +72,7 @@ static char *effect_text(const struct judge *judge, const struct metric_verdict 
 /* Why a metric has nothing to say yet, or NULL if it has. */
 static char *silence_text(const struct judge *judge, const struct metric_state *metric)
 {
+    uint64_t ejected = judge->balancer.ejected_looks;
     char text[FORMAT_TEXT], want[FORMAT_TEXT];
     if (!metric_has_data(metric))
         return mem_printf("no data for the last %" PRIu64 " looks: is the canary up, and does Prometheus scrape it?",
@@ -84,6 +85,9 @@ static char *silence_text(const struct judge *judge, const struct metric_state *
     if (metric->comparison_count == 0)
         return mem_strdup("no bucket boundary lies where stable's requests are: give the histogram buckets between the "
                           "fastest and the slowest 0.1 % of requests");
+    if (metric->totals[TRACK_CANARY].requests == 0 && ejected > 0)
+        return mem_printf("no comparison yet: in %s %s the balancer took a server out of traffic or let one in again",
+                          format_count(ejected, text), ejected == 1 ? "look" : "looks");
     if (metric->totals[TRACK_CANARY].requests == 0)
         return mem_printf("no comparison yet: warm-up is %s", format_span(judge->policy->warmup_ms, text));
     return NULL;
@@ -467,6 +471,7 @@ struct verdict *judge_verdict(const struct judge *judge, const char *rollout, en
     guardrails_summarize(judge, verdict);
     explain_standing(judge, verdict);
     check_traffic(judge, verdict);
+    balancer_summarize(judge, verdict);
     add_warnings(judge, verdict);
     return verdict;
 }

@@ -110,8 +110,11 @@ static void enter_weight(struct judge *judge, const struct look *look)
     uint32_t weight_bp = step >= 0 ? judge->policy->steps[step].weight_bp : look->weight_bp;
     judge->weight_from_ms = look->weight_from_ms;
     /* The same weight proven again, after somebody had moved it: the step goes on, and so do its proofs. */
-    if (first || weight_bp != judge->weight_bp)
+    bool entered = first || weight_bp != judge->weight_bp;
+    if (entered)
         enter_step(judge, weight_bp, step);
+    if (entered || look->weight_bp != judge->balancer.weight_bp)
+        balancer_restart_step(judge, look->weight_bp);
     if (weight_bp == 0 || judge->first_traffic_ms != INT64_MIN)
         return;
     judge->first_traffic_ms = look->weight_from_ms;
@@ -228,7 +231,6 @@ static bool has_both_arms(const struct evidence_interval *interval)
 
 static void bet(struct judge *judge, const struct evidence *evidence, const struct look *look)
 {
-    bool counted = false;
     for (size_t m = 0; m < judge->policy->metric_count; m++) {
         struct metric_state *metric = &judge->metrics[m];
         size_t index;
@@ -242,11 +244,42 @@ static void bet(struct judge *judge, const struct evidence *evidence, const stru
         struct arms arms;
         gather(found, look->intervals[index], &arms);
         metric_bet(judge, metric, &arms);
-        if (counted || metric->policy->type == METRIC_GAUGE)
-            continue;
-        traffic_share_look(&judge->traffic, arms.sum[TRACK_CANARY].requests, arms.sum[TRACK_STABLE].requests);
-        counted = true;
     }
+}
+
+/* By the first metric that counts: a bet or not, a canary without its share is told. */
+static void check_share(struct judge *judge, const struct evidence *evidence, const struct look *look)
+{
+    for (size_t m = 0; m < judge->policy->metric_count; m++) {
+        const struct metric_state *metric = &judge->metrics[m];
+        size_t index;
+        const struct evidence_metric *found = find_metric(evidence, metric->policy, &index);
+        if (!metric->frozen || metric->policy->type == METRIC_GAUGE || !found || !has_both_arms(look->intervals[index]))
+            continue;
+        struct arms arms;
+        gather(found, look->intervals[index], &arms);
+        traffic_share_look(&judge->traffic, arms.sum[TRACK_CANARY].requests, arms.sum[TRACK_STABLE].requests);
+        return;
+    }
+}
+
+static void no_bets(struct judge *judge)
+{
+    for (size_t m = 0; m < judge->policy->metric_count; m++)
+        if (judge->metrics[m].frozen)
+            metric_no_bet(&judge->metrics[m]);
+}
+
+/* What an ejected server would have got or failed is not in the counts: no bet, but the share is checked. */
+static void compare(struct judge *judge, const struct evidence *evidence, const struct look *look)
+{
+    check_share(judge, evidence, look);
+    if (!balancer_ejected(evidence, look)) {
+        bet(judge, evidence, look);
+        return;
+    }
+    judge->balancer.ejected_looks++;
+    no_bets(judge);
 }
 
 /* Whether an interval gives a metric what it needs: the canary, and stable as long as the two are compared. */
@@ -329,11 +362,9 @@ void judge_observe(struct judge *judge, const struct evidence *evidence, const s
     note_presence(judge, evidence, look);
     judge->discarded += discarded ? 1 : 0;
     if (judge->weight_bp <= COMPARED_BP && warm && !discarded)
-        bet(judge, evidence, look);
+        compare(judge, evidence, look);
     else
-        for (size_t m = 0; m < judge->policy->metric_count; m++)
-            if (judge->metrics[m].frozen)
-                metric_no_bet(&judge->metrics[m]);
+        no_bets(judge);
     /* After the bets: a look that froze the margins is never bet on itself. */
     learn(judge, evidence, look);
     freeze(judge);
@@ -345,4 +376,5 @@ void judge_observe(struct judge *judge, const struct evidence *evidence, const s
     if (warm && !is_mixed(judge, look))
         watch_crashes(judge, evidence, look);
     gauges_score(judge);
+    balancer_observe(judge, evidence, look);
 }

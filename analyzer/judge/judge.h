@@ -26,7 +26,8 @@ void judge_free(struct judge *judge);
 
 /*
  * Folds the next look of `evidence` (evidence_next_look). Looks must come in the order of time. A look before the first
- * traffic, in warm-up, across a change of the split or of the instances is no evidence. Stable's counts before the
+ * traffic, in warm-up, across a change of the split or of the instances, or in which the balancer took a server out of
+ * traffic or let it in again, is no evidence. Stable's counts before the
  * first traffic fix the margins; if they are too few, so do those of the first looks after it, which are not bet on.
  */
 void judge_observe(struct judge *judge, const struct evidence *evidence, const struct look *look);

@@ -95,6 +95,16 @@ struct metric_state {
     struct crash_state crash;
 };
 
+/* The balancer's own counts in the present step: judge/balancer.c. */
+struct balancer_state {
+    bool seen, counted;               /* a sample was; two of this step were */
+    struct balancer_counters last;    /* the newest sample */
+    struct balancer_arm step[TRACKS]; /* what was counted between the samples of this step; nothing of "now" */
+    uint32_t weight_bp;               /* as it was read back, which a step's own weight need not be */
+    uint32_t off_looks;               /* in a row, with a share that is not this weight's */
+    uint64_t ejected_looks;           /* of this step, that were no evidence for balancer_ejected() alone */
+};
+
 struct judge {
     const struct policy *policy;
     char *service;
@@ -110,6 +120,7 @@ struct judge {
     uint32_t *visits; /* of each step, the present one included */
     bool fresh;       /* the last look had the data of every metric that decides */
     struct guardrail_state *guardrails;
+    struct balancer_state balancer;
     struct traffic_share traffic; /* does the canary get what it was given in this step? */
     double kayenta_score;         /* of the present step; NAN before it was told */
     int64_t kayenta_told;         /* at which multiple of the present step's `min` */
@@ -147,6 +158,12 @@ void guardrails_summarize(const struct judge *judge, struct verdict *verdict);
 bool crash_watches(const struct judge *judge, const struct metric_state *metric);
 void crash_observe(struct judge *judge, struct metric_state *metric, const struct arms *arms);
 void guards_restart_step(struct judge *judge);
+
+/* balancer.c */
+void balancer_restart_step(struct judge *judge, uint32_t weight_bp);
+void balancer_observe(struct judge *judge, const struct evidence *evidence, const struct look *look);
+bool balancer_ejected(const struct evidence *evidence, const struct look *look); /* as far as the samples tell */
+void balancer_summarize(const struct judge *judge, struct verdict *verdict);
 
 /* effect.c */
 struct effect effect_of(const struct judge *judge, const struct metric_state *metric, enum judge_effects effects);

@@ -48,6 +48,7 @@ void evidence_free(struct evidence *evidence)
     free(evidence->metrics);
     free(evidence->weights);
     free(evidence->decisions);
+    free(evidence->balancer);
     free(evidence->service);
     free(evidence->rollout);
     free(evidence);
@@ -127,6 +128,16 @@ void evidence_add_decision(struct evidence *evidence, int64_t at_ms, const char 
         mem_grow(evidence->decisions, evidence->decision_count, &evidence->decision_room, sizeof *evidence->decisions);
     evidence->decisions[evidence->decision_count++] =
         (struct evidence_decision){at_ms, mem_strdup(action), mem_strdup(by), mem_strdup(reason)};
+}
+
+bool evidence_add_balancer(struct evidence *evidence, const struct balancer_counters *counters)
+{
+    size_t count = evidence->balancer_count;
+    if (count && evidence->balancer[count - 1].at_ms >= counters->at_ms)
+        return false;
+    evidence->balancer = mem_grow(evidence->balancer, count, &evidence->balancer_room, sizeof *evidence->balancer);
+    evidence->balancer[evidence->balancer_count++] = *counters;
+    return true;
 }
 
 /* The first interval that ends after `after_ms`. */
@@ -277,6 +288,8 @@ struct evidence *evidence_coarsen(const struct evidence *evidence, int64_t every
         const struct evidence_decision *decision = &evidence->decisions[d];
         evidence_add_decision(coarse, decision->at_ms, decision->action, decision->by, decision->reason);
     }
+    for (size_t b = 0; b < evidence->balancer_count; b++)
+        evidence_add_balancer(coarse, &evidence->balancer[b]);
     int64_t start_ms = INT64_MAX;
     for (size_t m = 0; m < evidence->metric_count; m++)
         if (evidence->metrics[m].count && evidence->metrics[m].intervals[0].at_ms < start_ms)

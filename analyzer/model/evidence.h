@@ -8,6 +8,7 @@
 #ifndef HALDANE_MODEL_EVIDENCE_H
 #define HALDANE_MODEL_EVIDENCE_H
 
+#include "analyzer/model/balancer.h"
 #include "base/error.h"
 #include "policies/policy.h"
 
@@ -65,6 +66,8 @@ struct evidence {
     size_t metric_count, metric_room;
     struct evidence_decision *decisions; /* by time */
     size_t decision_count, decision_room;
+    struct balancer_counters *balancer; /* by time; none where the balancer does not count */
+    size_t balancer_count, balancer_room;
 };
 
 /* One look: what all metrics gave in the interval that ends at `at_ms`. Borrowed from the evidence. */
@@ -92,6 +95,13 @@ struct instance_counts *evidence_add_instance(const struct evidence_metric *metr
 void evidence_add_weight(struct evidence *evidence, int64_t from_ms, uint32_t weight_bp);
 void evidence_add_decision(struct evidence *evidence, int64_t at_ms, const char *action, const char *by,
                            const char *reason);
+/*
+ * Adds what the balancer counted; `at_ms` must be set. False, and nothing is added, if it is not later than the last
+ * sample: a clock went back. A sample must be added before a look that ends at or after it is judged, and once there
+ * are samples, one that ends later than the look does: of generation 0, if the balancer did not answer
+ * (model/balancer.h). Else a replay would know more than the judge knew.
+ */
+bool evidence_add_balancer(struct evidence *evidence, const struct balancer_counters *counters);
 
 /*
  * Walks the looks in order of time: start with *after_ms = INT64_MIN, call until it returns false. `look->intervals` is
@@ -119,5 +129,12 @@ struct evidence *evidence_from_json(const char *text, size_t length, struct erro
  */
 char *evidence_look_to_json(const struct evidence *evidence, const struct look *look);
 bool evidence_append_json(struct evidence *evidence, const char *text, size_t length, struct error *err);
+
+/*
+ * One sample of the balancer's counts in the same way. Appending one that is not later than the last leaves it out, as
+ * evidence_add_balancer() does.
+ */
+char *evidence_balancer_to_json(const struct balancer_counters *counters);
+bool evidence_append_balancer_json(struct evidence *evidence, const char *text, size_t length, struct error *err);
 
 #endif

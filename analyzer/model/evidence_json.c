@@ -8,7 +8,9 @@
 #include "base/memory.h"
 #include "stats/latency.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +125,59 @@ static void add_metrics(cJSON *root, const struct evidence *evidence, const stru
     }
 }
 
+/* The counts of one arm of the balancer, in the order of the document. */
+static const struct {
+    const char *name;
+    size_t offset;
+} arm_counts[] = {
+    {"total", offsetof(struct balancer_arm, total)},
+    {"failed", offsetof(struct balancer_arm, failed)},
+    {"connection_errors", offsetof(struct balancer_arm, connection_errors)},
+    {"retries", offsetof(struct balancer_arm, retries)},
+    {"redispatches", offsetof(struct balancer_arm, redispatches)},
+    {"health_changes", offsetof(struct balancer_arm, health_changes)},
+    {"in_flight", offsetof(struct balancer_arm, in_flight)},
+};
+enum { ARM_COUNTS = sizeof arm_counts / sizeof *arm_counts };
+
+static uint64_t *arm_count(struct balancer_arm *arm, size_t i)
+{
+    return (uint64_t *)((char *)arm + arm_counts[i].offset);
+}
+
+static cJSON *balancer_json(const struct balancer_counters *counters)
+{
+    char generation[24];
+    snprintf(generation, sizeof generation, "%" PRIu64, counters->generation);
+    cJSON *object = cJSON_CreateObject();
+    json_add_number(object, "at", seconds(counters->at_ms));
+    /* A hash and no count: always text. */
+    cJSON_AddStringToObject(object, "generation", generation);
+    for (int t = 0; t < TRACKS; t++) {
+        struct balancer_arm arm = counters->arms[t];
+        cJSON *to = cJSON_AddObjectToObject(object, track_names[t]);
+        for (size_t i = 0; i < ARM_COUNTS; i++)
+            json_add_whole(to, arm_counts[i].name, *arm_count(&arm, i));
+        json_add_whole(to, "up", arm.up);
+        json_add_whole(to, "servers", arm.servers);
+    }
+    return object;
+}
+
+char *evidence_balancer_to_json(const struct balancer_counters *counters)
+{
+    return json_print(balancer_json(counters));
+}
+
+static void add_balancer(cJSON *root, const struct evidence *evidence)
+{
+    if (!evidence->balancer_count)
+        return;
+    cJSON *list = cJSON_AddArrayToObject(root, "balancer");
+    for (size_t b = 0; b < evidence->balancer_count; b++)
+        cJSON_AddItemToArray(list, balancer_json(&evidence->balancer[b]));
+}
+
 char *evidence_to_json(const struct evidence *evidence)
 {
     cJSON *root = cJSON_CreateObject();
@@ -139,6 +194,7 @@ char *evidence_to_json(const struct evidence *evidence)
         cJSON_AddItemToArray(weights, weight);
     }
     add_metrics(root, evidence, NULL);
+    add_balancer(root, evidence);
     if (evidence->decision_count) {
         cJSON *decisions = cJSON_AddArrayToObject(root, "decisions");
         for (size_t d = 0; d < evidence->decision_count; d++) {
@@ -483,6 +539,57 @@ static bool read_decisions(struct evidence *evidence, const cJSON *root, struct 
     return true;
 }
 
+static bool read_arm(const cJSON *above, enum track track, const char *above_where, struct balancer_arm *arm,
+                     struct error *err)
+{
+    const cJSON *object = json_object(above, track_names[track], above_where, err);
+    if (!object)
+        return false;
+    char where[PATH];
+    snprintf(where, sizeof where, "%.60s.%s", above_where, track_names[track]);
+    for (size_t i = 0; i < ARM_COUNTS; i++)
+        if (!json_whole(object, arm_counts[i].name, where, arm_count(arm, i), err))
+            return false;
+    uint64_t up = 0, servers = 0;
+    if (!json_whole(object, "up", where, &up, err) || !json_whole(object, "servers", where, &servers, err))
+        return false;
+    if (up > servers || servers > UINT32_MAX)
+        return error_set(err, ERROR_DATA, "%s.up: more servers than there are", where);
+    arm->up = (uint32_t)up;
+    arm->servers = (uint32_t)servers;
+    return true;
+}
+
+static bool read_counters(const cJSON *object, const char *where, struct balancer_counters *counters, struct error *err)
+{
+    *counters = (struct balancer_counters){0};
+    if (!cJSON_IsObject(object))
+        return error_set(err, ERROR_DATA, "%s: must be an object", where);
+    return read_time(object, "at", where, &counters->at_ms, err) &&
+           json_whole(object, "generation", where, &counters->generation, err) &&
+           read_arm(object, TRACK_STABLE, where, &counters->arms[TRACK_STABLE], err) &&
+           read_arm(object, TRACK_CANARY, where, &counters->arms[TRACK_CANARY], err);
+}
+
+static bool read_balancer(struct evidence *evidence, const cJSON *root, struct error *err)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "balancer");
+    if (list && !cJSON_IsArray(list))
+        return error_set(err, ERROR_DATA, "balancer: must be a list");
+    const cJSON *item;
+    cJSON_ArrayForEach(item, list)
+    {
+        char where[PATH];
+        struct balancer_counters counters;
+        snprintf(where, sizeof where, "balancer[%zu]", evidence->balancer_count);
+        if (!read_counters(item, where, &counters, err))
+            return false;
+        if (!evidence_add_balancer(evidence, &counters))
+            return error_set(err, ERROR_DATA, "%s.at: times must rise", where);
+    }
+    return true;
+}
+
 static struct evidence *read_evidence(const cJSON *root, struct error *err)
 {
     const char *found = json_string(root, "schema", "evidence", err);
@@ -510,7 +617,8 @@ static struct evidence *read_evidence(const cJSON *root, struct error *err)
         evidence_free(evidence);
         return NULL;
     }
-    if (read_weights(evidence, root, err) && read_metrics(evidence, root, err) && read_decisions(evidence, root, err))
+    if (read_weights(evidence, root, err) && read_metrics(evidence, root, err) && read_balancer(evidence, root, err) &&
+        read_decisions(evidence, root, err))
         return evidence;
     evidence_free(evidence);
     return NULL;
@@ -532,6 +640,19 @@ bool evidence_append_json(struct evidence *evidence, const char *text, size_t le
     if (!root)
         return false;
     bool ok = read_metrics(evidence, root, err);
+    cJSON_Delete(root);
+    return ok;
+}
+
+bool evidence_append_balancer_json(struct evidence *evidence, const char *text, size_t length, struct error *err)
+{
+    cJSON *root = json_parse_object(text, length, "the balancer's counts", err);
+    if (!root)
+        return false;
+    struct balancer_counters counters;
+    bool ok = read_counters(root, "balancer", &counters, err);
+    if (ok)
+        evidence_add_balancer(evidence, &counters);
     cJSON_Delete(root);
     return ok;
 }

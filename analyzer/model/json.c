@@ -3,9 +3,14 @@
 
 #include "base/memory.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+static const uint64_t whole_limit = UINT64_C(1) << 53; /* from here on a double does not tell neighbours apart */
 
 cJSON *json_parse_object(const char *text, size_t length, const char *what, struct error *err)
 {
@@ -67,6 +72,16 @@ void json_add_seed(cJSON *object, uint64_t seed)
     cJSON_AddStringToObject(object, "seed", text);
 }
 
+void json_add_whole(cJSON *object, const char *name, uint64_t value)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRIu64, value);
+    if (value < whole_limit)
+        cJSON_AddRawToObject(object, name, text);
+    else
+        cJSON_AddStringToObject(object, name, text);
+}
+
 static const cJSON *member(const cJSON *object, const char *name, const char *where, const char *type,
                            cJSON_bool (*is)(const cJSON *), struct error *err)
 {
@@ -111,7 +126,7 @@ bool json_number(const cJSON *object, const char *name, const char *where, doubl
 
 bool json_count_item(const cJSON *item, const char *where, uint64_t *value, struct error *err)
 {
-    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble < 9007199254740992.0) ||
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble < (double)whole_limit) ||
         item->valuedouble != floor(item->valuedouble))
         return error_set(err, ERROR_DATA, "%s: must be a count, a whole number from 0 to 2^53 - 1", where);
     *value = (uint64_t)item->valuedouble;
@@ -126,6 +141,24 @@ bool json_count(const cJSON *object, const char *name, const char *where, uint64
     char path[400];
     snprintf(path, sizeof path, "%s.%s", where, name);
     return json_count_item(item, path, value, err);
+}
+
+static bool read_digits(const char *text, uint64_t *value)
+{
+    if (!*text || strspn(text, "0123456789") != strlen(text))
+        return false;
+    errno = 0;
+    *value = strtoull(text, NULL, 10);
+    return errno == 0;
+}
+
+bool json_whole(const cJSON *object, const char *name, const char *where, uint64_t *value, struct error *err)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    if (!cJSON_IsString(item))
+        return json_count(object, name, where, value, err);
+    return read_digits(item->valuestring, value) ||
+           error_set(err, ERROR_DATA, "%s.%s: must be a whole number of 64 bits", where, name);
 }
 
 double json_number_or(const cJSON *object, const char *name, double absent)

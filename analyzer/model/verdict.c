@@ -34,6 +34,7 @@ struct verdict *verdict_new(void)
     struct verdict *verdict = mem_alloc(1, sizeof *verdict);
     verdict->traffic_expected = NAN;
     verdict->traffic_observed = NAN;
+    verdict->traffic_balancer = NAN;
     verdict->kayenta_score = verdict->kayenta_pass = verdict->kayenta_marginal = NAN;
     return verdict;
 }
@@ -303,6 +304,7 @@ char *verdict_to_json(const struct verdict *verdict)
     cJSON *traffic = cJSON_AddObjectToObject(root, "traffic");
     json_add_number(traffic, "expected", verdict->traffic_expected);
     json_add_number(traffic, "observed", verdict->traffic_observed);
+    json_add_number(traffic, "balancer", verdict->traffic_balancer);
     cJSON_AddStringToObject(traffic, "status", traffic_status_names[verdict->traffic_status]);
     cJSON *warnings = cJSON_AddArrayToObject(root, "warnings");
     for (size_t w = 0; w < verdict->warning_count; w++)
@@ -645,6 +647,7 @@ static bool read_verdict(struct verdict *verdict, const cJSON *root, struct erro
     const cJSON *traffic = cJSON_GetObjectItemCaseSensitive(root, "traffic");
     verdict->traffic_expected = json_number_or(traffic, "expected", NAN);
     verdict->traffic_observed = json_number_or(traffic, "observed", NAN);
+    verdict->traffic_balancer = json_number_or(traffic, "balancer", NAN);
     int status = TRAFFIC_UNKNOWN;
     if (traffic && !read_name(traffic, "status", "traffic", traffic_status_names, &status, err))
         return false;

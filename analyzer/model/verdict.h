@@ -105,6 +105,7 @@ struct verdict {
     double kayenta_score, kayenta_pass,
         kayenta_marginal;                      /* 0..100 over the metrics with that method; NAN without any */
     double traffic_expected, traffic_observed; /* shares of the canary since the step began; NAN if unknown */
+    double traffic_balancer;                   /* the observed share by the balancer's own counts; NAN if unknown */
     enum traffic_status traffic_status;
     char **warnings;
     size_t warning_count, warning_room;

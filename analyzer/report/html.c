@@ -339,9 +339,11 @@ static void put_traffic_check(struct strbuf *out, const struct verdict *verdict)
     if (isnan(verdict->traffic_expected) || isnan(verdict->traffic_observed))
         return;
     static const char *const words[] = {"not known", "as it should be", "too low", "too high"};
-    strbuf_printf(out, "<p>At this step the canary should have had %s of requests and had %s: %s.</p>\n",
-                  format_share(verdict->traffic_expected, TEXT), format_share(verdict->traffic_observed, TEXT),
-                  words[verdict->traffic_status]);
+    strbuf_printf(out, "<p>At this step the canary should have had %s of requests and had %s",
+                  format_share(verdict->traffic_expected, TEXT), format_share(verdict->traffic_observed, TEXT));
+    if (!isnan(verdict->traffic_balancer))
+        strbuf_printf(out, ", by the balancer's own counts %s", format_share(verdict->traffic_balancer, TEXT));
+    strbuf_printf(out, ": %s.</p>\n", words[verdict->traffic_status]);
 }
 
 static void put_traffic(struct plots *plots)

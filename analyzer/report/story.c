@@ -424,6 +424,7 @@ static const struct {
         [ROLLOUT_ROLLING_BACK] = {"Rolling back", MOOD_BAD},
         [ROLLOUT_ABORTED] = {"Aborted", MOOD_BAD},
         [ROLLOUT_EXPIRED] = {"Expired", MOOD_WAIT},
+        [ROLLOUT_SUPERSEDED] = {"Superseded", MOOD_WAIT},
 },
   by_decision[] = {
       [DECISION_PROMOTE] = {"Promote", MOOD_GOOD},
@@ -457,6 +458,9 @@ static char *traffic_line(const struct verdict *last, const struct rollout *roll
     const char *weight = format_weight(rollout->weight_bp, TEXT);
     if (rollout->state == ROLLOUT_ROLLING_BACK)
         return mem_printf("Stable is being restored; when last read, the balancer gave the canary %s.", weight);
+    if (rollout->state == ROLLOUT_SUPERSEDED)
+        return mem_printf("The split is not this rollout's any more; when last read, the balancer gave the canary %s.",
+                          weight);
     if (rollout->weight_bp == 0)
         return mem_strdup("All traffic goes to stable; the canary has 0 %.");
     if (rollout->weight_bp == BASIS_POINTS)
@@ -487,6 +491,10 @@ static char *advice_aborted(const struct story *story, const struct rollout *rol
     case CAUSE_DRIVER:
         return mem_strdup(
             "Find out why the load balancer did not obey (haldane traffic get POLICY), then begin again.");
+    case CAUSE_ALERT:
+        return mem_strdup("An alert of your own ended it. Find out what it saw before the new version is tried again.");
+    case CAUSE_SUPERSEDED:
+        return mem_strdup("Nothing: another rollout took its place. Look at that one: haldane list");
     case CAUSE_EXPIRED:
         return mem_strdup(
             "Harm was not shown. Give it more traffic or wider margins; haldane plan POLICY says how much.");
@@ -524,6 +532,9 @@ static char *advice_line(const struct story *story, const struct rollout *rollou
     case ROLLOUT_EXPIRED:
         return mem_strdup("Harm was not shown, but safety neither. Give it more traffic or wider margins; "
                           "haldane plan POLICY says how much.");
+    case ROLLOUT_SUPERSEDED:
+        return mem_strdup("Nothing here: another rollout took its place, or took the split from it. "
+                          "Look at that one: haldane list");
     case ROLLOUT_ROLLING_BACK:
         return mem_strdup("Watch it: haldane traffic get POLICY. If the canary's share does not reach 0 %, run "
                           "haldane traffic stable POLICY or take the canary out of the balancer by hand.");
@@ -551,10 +562,11 @@ static const char *stay_end(const struct stay *stay, const struct stay *next, co
                : story->last->decision == DECISION_ABORT   ? "out of time"
                : story->last->decision == DECISION_PROMOTE ? "proven"
                                                            : "still there";
-    return rollout->state == ROLLOUT_PROMOTED  ? "promoted"
-           : rollout->state == ROLLOUT_EXPIRED ? "expired"
-           : rollout->cause == CAUSE_PERSON    ? "a person went back"
-                                               : "went back";
+    return rollout->state == ROLLOUT_PROMOTED     ? "promoted"
+           : rollout->state == ROLLOUT_EXPIRED    ? "expired"
+           : rollout->state == ROLLOUT_SUPERSEDED ? "superseded"
+           : rollout->cause == CAUSE_PERSON       ? "a person went back"
+                                                  : "went back";
 }
 
 static void tell_stays(struct story *story, const struct report *report)

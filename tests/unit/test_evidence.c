@@ -639,6 +639,121 @@ static void looks_that_do_not_fit_are_refused(void **state)
     evidence_free(evidence);
 }
 
+/* --- the balancer's counts --- */
+
+/* Every field another number, the largest among them. */
+static struct balancer_counters some_counters(int64_t at_ms)
+{
+    struct balancer_counters counters = {.at_ms = at_ms, .generation = UINT64_MAX - 1};
+    for (int t = 0; t < TRACKS; t++)
+        counters.arms[t] = (struct balancer_arm){
+            .total = UINT64_MAX - (uint64_t)t,
+            .failed = (UINT64_C(1) << 53) + 1,
+            .connection_errors = (UINT64_C(1) << 53) - 1,
+            .retries = 4,
+            .redispatches = 5,
+            .health_changes = 6,
+            .in_flight = 7,
+            .up = UINT32_MAX - 1,
+            .servers = UINT32_MAX,
+        };
+    return counters;
+}
+
+static void assert_same_counters(const struct balancer_counters *a, const struct balancer_counters *b)
+{
+    assert_true(a->at_ms == b->at_ms && a->generation == b->generation);
+    for (int t = 0; t < TRACKS; t++)
+        assert_memory_equal(&a->arms[t], &b->arms[t], sizeof a->arms[t]);
+}
+
+static void the_balancers_counts_come_back_to_the_last_digit(void **state)
+{
+    (void)state;
+    struct evidence *evidence = evidence_new("shop", 15000), *log = evidence_new("shop", 15000);
+    for (int64_t i = 1; i <= 3; i++) {
+        struct balancer_counters counters = some_counters(INT64_C(1772331315250) + i);
+        struct error err = {0};
+        assert_true(evidence_add_balancer(evidence, &counters));
+        char *line = evidence_balancer_to_json(&counters);
+        assert_null(strchr(line, '\n'));
+        assert_true(evidence_append_balancer_json(log, line, strlen(line), &err));
+        free(line);
+    }
+    char *whole = evidence_to_json(evidence), *logged = evidence_to_json(log);
+    assert_string_equal(whole, logged);
+    struct evidence *again = must_read(whole);
+    assert_int_equal(again->balancer_count, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_same_counters(&again->balancer[i], &evidence->balancer[i]);
+    free(whole);
+    free(logged);
+    evidence_free(again);
+    evidence_free(evidence);
+    evidence_free(log);
+}
+
+/* Asked, and no answer: kept between the samples that were answered, in the document and in the log. */
+static void a_balancer_that_did_not_answer_is_kept(void **state)
+{
+    (void)state;
+    struct evidence *evidence = evidence_new("shop", 15000), *log = evidence_new("shop", 15000);
+    struct balancer_counters samples[] = {some_counters(5000), {.at_ms = 20000}, some_counters(35000)};
+    struct error err = {0};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(balancer_answered(&samples[i]), i != 1);
+        assert_true(evidence_add_balancer(evidence, &samples[i]));
+        char *line = evidence_balancer_to_json(&samples[i]);
+        assert_true(evidence_append_balancer_json(log, line, strlen(line), &err));
+        free(line);
+    }
+    assert_comes_back(evidence);
+    assert_int_equal(log->balancer_count, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_same_counters(&log->balancer[i], &samples[i]);
+    struct evidence *coarse = evidence_coarsen(evidence, 60000, &err);
+    assert_int_equal(coarse->balancer_count, 3);
+    evidence_free(coarse);
+    evidence_free(evidence);
+    evidence_free(log);
+}
+
+/* A clock that goes back must not make a record that cannot be read any more. */
+static void a_sample_of_an_earlier_time_is_left_out(void **state)
+{
+    (void)state;
+    struct evidence *evidence = evidence_new("shop", 15000);
+    struct balancer_counters late = some_counters(5000), same = some_counters(5000), early = some_counters(4999);
+    struct error err = {0};
+    assert_true(evidence_add_balancer(evidence, &late));
+    assert_false(evidence_add_balancer(evidence, &same));
+    char *line = evidence_balancer_to_json(&early);
+    assert_true(evidence_append_balancer_json(evidence, line, strlen(line), &err));
+    assert_int_equal(evidence->balancer_count, 1);
+    assert_comes_back(evidence);
+    assert_false(evidence_append_balancer_json(evidence, line, strlen(line) - 1, &err));
+    assert_int_equal(err.code, ERROR_DATA);
+    assert_false(evidence_append_balancer_json(evidence, "{\"at\":7}", 8, &err));
+    assert_string_equal(err.text, "balancer: \"generation\" is missing; it must be a count");
+    free(line);
+    evidence_free(evidence);
+}
+
+static void longer_looks_keep_the_balancers_counts(void **state)
+{
+    (void)state;
+    struct evidence *evidence = evidence_new("shop", 15000);
+    struct balancer_counters counters = some_counters(20000);
+    struct error err = {0};
+    evidence_add_balancer(evidence, &counters);
+    struct evidence *coarse = evidence_coarsen(evidence, 60000, &err);
+    assert_non_null(coarse);
+    assert_int_equal(coarse->balancer_count, 1);
+    assert_same_counters(&coarse->balancer[0], &counters);
+    evidence_free(coarse);
+    evidence_free(evidence);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -659,6 +774,10 @@ int main(void)
         cmocka_unit_test(longer_looks_average_gauges),
         cmocka_unit_test(longer_looks_keep_guardrails),
         cmocka_unit_test(looks_that_do_not_fit_are_refused),
+        cmocka_unit_test(the_balancers_counts_come_back_to_the_last_digit),
+        cmocka_unit_test(a_balancer_that_did_not_answer_is_kept),
+        cmocka_unit_test(a_sample_of_an_earlier_time_is_left_out),
+        cmocka_unit_test(longer_looks_keep_the_balancers_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -309,6 +309,47 @@ static void an_abort_says_what_and_who_and_where(void **state)
     free_scene(scene);
 }
 
+/* Its canary may still have traffic: of the rollout that took over. It must not read as this one's doing. */
+static void a_superseded_rollout_points_to_the_other_one(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(14, 2);
+    make_aborted(scene);
+    scene->rollout.state = ROLLOUT_SUPERSEDED;
+    scene->rollout.cause = CAUSE_SUPERSEDED;
+    scene->rollout.weight_bp = 500;
+    char *text = report_text(&scene->report), *html = report_html(&scene->report);
+    assert_has(html, "<b>Superseded</b> shop");
+    assert_has(text, "SUPERSEDED: shop\n");
+    assert_has(text, "not this rollout's any more; when last read, the balancer gave the canary\n              5 %.");
+    assert_lacks(text, "All traffic goes to stable");
+    assert_has(text, "haldane list");
+    assert_lacks(text, "Keep the new version back");
+    free(text);
+    free(html);
+    free_scene(scene);
+}
+
+/* Where the balancer counts for itself, both shares are told. */
+static void the_page_tells_the_balancers_own_count(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(14, 2);
+    struct verdict *v = last(scene);
+    v->traffic_expected = 0.05;
+    v->traffic_observed = 0.0498;
+    v->traffic_balancer = 0.031;
+    v->traffic_status = TRAFFIC_LOW;
+    char *html = report_html(&scene->report);
+    assert_has(html, "and had 4.98 %, by the balancer's own counts 3.1 %: too low.");
+    v->traffic_balancer = NAN;
+    char *without = report_html(&scene->report);
+    assert_has(without, "and had 4.98 %: too low.");
+    free(html);
+    free(without);
+    free_scene(scene);
+}
+
 static void a_failed_rollback_never_reads_as_done(void **state)
 {
     (void)state;
@@ -866,6 +907,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_abort_says_what_and_who_and_where),
+        cmocka_unit_test(a_superseded_rollout_points_to_the_other_one),
+        cmocka_unit_test(the_page_tells_the_balancers_own_count),
         cmocka_unit_test(a_failed_rollback_never_reads_as_done),
         cmocka_unit_test(a_person_has_the_last_word),
         cmocka_unit_test(an_expiry_is_not_harm),

@@ -172,6 +172,7 @@ static struct verdict *make_verdict(void)
     v->kayenta_marginal = 50;
     v->traffic_expected = 0.25;
     v->traffic_observed = 1.0 / 3;
+    v->traffic_balancer = 2.0 / 7;
     v->traffic_status = TRAFFIC_HIGH;
     verdict_warn(v, "%d looks were no evidence", 3);
     return v;
@@ -260,6 +261,7 @@ static void what_is_written_comes_back(void **state)
     assert_same_number(a->harm_needed, b->harm_needed);
     assert_same_number(a->traffic_expected, b->traffic_expected);
     assert_same_number(a->traffic_observed, b->traffic_observed);
+    assert_same_number(a->traffic_balancer, b->traffic_balancer);
     assert_int_equal(a->traffic_status, b->traffic_status);
     assert_int_equal(b->warning_count, 1);
     assert_string_equal(b->warnings[0], "3 looks were no evidence");
@@ -378,7 +380,7 @@ static void fields_stand_in_their_order(void **state)
     assert_keys(member(root, "step"), KEYS("index", "weight", "since", "looks"));
     assert_keys(member(root, "false_abort"), KEYS("limit", "spent"));
     assert_keys(member(root, "evidence"), KEYS("harm", "hold", "harm_needed"));
-    assert_keys(member(root, "traffic"), KEYS("expected", "observed", "status"));
+    assert_keys(member(root, "traffic"), KEYS("expected", "observed", "balancer", "status"));
     const cJSON *errors = cJSON_GetArrayItem(member(root, "metrics"), 0),
                 *latency = cJSON_GetArrayItem(member(root, "metrics"), 1);
     assert_keys(errors, KEYS("name", "type", "critical", "status", "budget", "stable", "canary", "effect", "evidence",
@@ -422,6 +424,7 @@ static void what_does_not_exist_is_null(void **state)
     assert_true(cJSON_IsNull(member(member(root, "step"), "since")));
     assert_true(cJSON_IsNull(member(member(root, "evidence"), "harm")));
     assert_true(cJSON_IsNull(member(member(root, "traffic"), "expected")));
+    assert_true(cJSON_IsNull(member(member(root, "traffic"), "balancer")));
     struct verdict *again = must_read(text);
     assert_null(again->rollout);
     assert_true(again->at_ms == 0 && again->step_index == -1 && isnan(again->score) && isnan(again->harm));
