@@ -14,8 +14,7 @@ static int run(const struct options *options)
     struct store *store = open_store(options, &err);
     if (!store)
         return fail(&err);
-    struct engine_setup setup = {store, user_name(), wall_clock_ms, NULL};
-    struct engine *engine = engine_open(&setup, options->arguments[0], &err);
+    struct engine *engine = open_engine(options, store, &err);
     bool ok = engine != NULL;
     size_t step = ok ? engine_rollout(engine)->step : 0;
     ok = ok && engine_advance(engine, &err);
@@ -32,7 +31,7 @@ const struct command command_advance = {
     .summary = "folds what is due since the last call and acts: up, stay, or back",
     .page = "Usage: haldane advance ID [--wait] [--db FILE] [--format text|json]\n\n"
             "Folds every complete look since the last call, acts on it, and renews the lease: without a call for\n"
-            "as long as the policy's `unattended`, the next one returns traffic to stable.\n"
+            "as long as the policy's `unattended`, the guard returns traffic to stable.\n"
             "  --wait  stays until the step ends, or a person is waited for\n\n"
             "The answer's `next_look_at` says when to call again.\n"
             "Exit codes: 0 promoted, 10 goes on, 20 rolled back, 69 something is out of reach (call again),\n"

@@ -31,6 +31,10 @@ enum option_group {
     OPTION_LEVELS = 1 << 13,      /* --rps, --error-rate, --latency */
     OPTION_SIMULATE = 1 << 14,    /* --scenario, --runs, --seed, --step, --rps, --error-rate */
     OPTION_CALIBRATE = 1 << 15,   /* --from, --to, --canaries, --runs, --seed */
+    OPTION_BEGIN = 1 << 16,       /* --supersede, --advise */
+    OPTION_RESUME = 1 << 17,      /* --resume */
+    OPTION_GUARD = 1 << 18,       /* --once, --detach */
+    OPTION_TIMEOUT = 1 << 19,
 };
 
 enum color { COLOR_AUTO, COLOR_NEVER, COLOR_ALWAYS };
@@ -39,11 +43,13 @@ struct options {
     const char *db;
     enum format format;
     bool live, wait, as_evidence, log_json;
+    bool supersede, advise, resume, once, detach;
     enum color color;
     const char *reason, *evidence, *output;
     const char *since, *until, *from, *to, *every;
     const char *rps, *error_rate, *latency;
     const char *runs, *seed, *step, *canaries;
+    const char *timeout;
     const char **scenarios; /* borrowed from argv; the array is owned */
     size_t scenario_count;
     int32_t weight_bp; /* -1: not given */
@@ -62,8 +68,8 @@ struct command {
 };
 
 extern const struct command command_check, command_plan, command_simulate, command_judge, command_begin,
-    command_advance, command_rollout, command_status, command_list, command_promote, command_hold, command_resume,
-    command_abort, command_report, command_replay, command_calibrate, command_traffic;
+    command_advance, command_rollout, command_guard, command_status, command_list, command_promote, command_hold,
+    command_resume, command_abort, command_report, command_replay, command_calibrate, command_traffic;
 
 /* options.c: fills `options` from what follows the command's name; false with ERROR_USAGE. */
 bool options_parse(const struct command *command, int argc, char **argv, struct options *options, struct error *err);
@@ -74,13 +80,23 @@ int fail(const struct error *err); /* prints `haldane: text` on stderr and retur
 int64_t wall_clock_ms(void);
 const char *user_name(void);
 struct policy *load_policy(const struct options *options, const char *path, struct error *err);
+char *store_path(const struct options *options); /* absolute, unless no directory is known; the caller frees it */
 struct store *open_store(const struct options *options, struct error *err);
+/* The id of the rollout that `text` names: itself, or the rollout under way of the service of this name. The caller
+ * frees it. */
+char *rollout_id(struct store *store, const char *text, struct error *err);
 char *read_file(const char *path, size_t *length, struct error *err);         /* "-": standard input; at most 256 MiB */
 bool write_output(const char *path, const char *text, struct error *err);     /* NULL or "-": stdout; else by rename */
 bool parse_share(const char *text, int32_t *basis_points, struct error *err); /* 5%, 0.25 */
 void sleep_until(int64_t at_ms); /* or a signal; at least 50 ms, so that nothing spins */
 int exit_of_decision(enum decision decision);
 int exit_of_state(enum rollout_state state);
+
+/* common.c: the engine of the rollout that the first argument names; NULL with `err`. */
+struct engine *open_engine(const struct options *options, struct store *store, struct error *err);
+
+/* begin.c: what begins a rollout, and has it guarded */
+struct engine_setup setup_to_begin(const struct options *options, struct store *store);
 
 /* plan.c: the traffic that there is */
 bool parse_rps(const char *text, double *rps, struct error *err);

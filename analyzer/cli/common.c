@@ -51,7 +51,7 @@ struct policy *load_policy(const struct options *options, const char *path, stru
     return policy;
 }
 
-static char *store_path(const struct options *options)
+char *store_path(const struct options *options)
 {
     const char *named = options->db ? options->db : getenv("HALDANE_DB");
     if (named && *named)
@@ -72,6 +72,43 @@ struct store *open_store(const struct options *options, struct error *err)
     struct store *store = store_open(path, err);
     free(path);
     return store;
+}
+
+/* The rollout of a service that is under way; NULL: none, or it cannot be read. */
+static char *live_rollout_of(struct store *store, const char *service)
+{
+    struct rollout *live = NULL;
+    size_t count = 0;
+    char *id = NULL;
+    if (!store_list_rollouts(store, true, &live, &count, NULL))
+        return NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (!id && strcmp(live[i].service, service) == 0)
+            id = mem_strdup(live[i].id);
+        rollout_clear(&live[i]);
+    }
+    free(live);
+    return id;
+}
+
+char *rollout_id(struct store *store, const char *text, struct error *err)
+{
+    struct rollout rollout = {0};
+    bool found = store_load_rollout(store, text, &rollout, err);
+    rollout_clear(&rollout);
+    char *id = found ? mem_strdup(text) : err->code == ERROR_NO_INPUT ? live_rollout_of(store, text) : NULL;
+    if (id)
+        *err = (struct error){0};
+    return id;
+}
+
+struct engine *open_engine(const struct options *options, struct store *store, struct error *err)
+{
+    struct engine_setup setup = {.store = store, .actor = user_name(), .now_ms = wall_clock_ms};
+    char *id = rollout_id(store, options->arguments[0], err);
+    struct engine *engine = id ? engine_open(&setup, id, err) : NULL;
+    free(id);
+    return engine;
 }
 
 char *read_file(const char *path, size_t *length, struct error *err)
@@ -167,6 +204,7 @@ int exit_of_state(enum rollout_state state)
         return EXIT_PROMOTE;
     case ROLLOUT_ABORTED:
     case ROLLOUT_EXPIRED:
+    case ROLLOUT_SUPERSEDED:
         return EXIT_ABORT;
     default:
         return EXIT_HOLD;

@@ -12,9 +12,9 @@
 #include <yaml.h>
 
 static const struct command *const commands[] = {
-    &command_check,   &command_plan,   &command_simulate, &command_judge,     &command_begin,   &command_advance,
-    &command_rollout, &command_status, &command_list,     &command_promote,   &command_hold,    &command_resume,
-    &command_abort,   &command_report, &command_replay,   &command_calibrate, &command_traffic,
+    &command_check,   &command_plan,  &command_simulate, &command_judge,  &command_begin,     &command_advance,
+    &command_rollout, &command_guard, &command_status,   &command_list,   &command_promote,   &command_hold,
+    &command_resume,  &command_abort, &command_report,   &command_replay, &command_calibrate, &command_traffic,
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -77,6 +77,7 @@ static int run(const struct command *command, int argc, char **argv)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a failure to tell, not a way to die */
     gsl_set_error_handler_off();
     curl_global_init(CURL_GLOBAL_DEFAULT);
     if (argc < 2) {

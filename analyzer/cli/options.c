@@ -38,6 +38,12 @@ static const struct {
     {"seed", required_argument, OPTION_SIMULATE | OPTION_CALIBRATE},
     {"canaries", required_argument, OPTION_CALIBRATE},
     {"step", required_argument, OPTION_SIMULATE},
+    {"supersede", no_argument, OPTION_BEGIN},
+    {"advise", no_argument, OPTION_BEGIN},
+    {"resume", no_argument, OPTION_RESUME},
+    {"once", no_argument, OPTION_GUARD},
+    {"detach", no_argument, OPTION_GUARD},
+    {"timeout", required_argument, OPTION_TIMEOUT},
 };
 enum { KNOWN = sizeof known / sizeof known[0] };
 
@@ -114,7 +120,8 @@ static bool take(const char *name, const char *value, struct options *options, s
                  {"runs", &options->runs},
                  {"seed", &options->seed},
                  {"step", &options->step},
-                 {"canaries", &options->canaries}};
+                 {"canaries", &options->canaries},
+                 {"timeout", &options->timeout}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (strcmp(name, texts[i].name) == 0) {
             *texts[i].text = value;
@@ -128,10 +135,15 @@ static bool take(const char *name, const char *value, struct options *options, s
         options->as_evidence = !value;
         return true;
     }
-    if (strcmp(name, "live") == 0)
-        return options->live = true;
-    if (strcmp(name, "wait") == 0)
-        return options->wait = true;
+    struct {
+        const char *name;
+        bool *flag;
+    } flags[] = {{"live", &options->live},     {"wait", &options->wait},     {"supersede", &options->supersede},
+                 {"advise", &options->advise}, {"resume", &options->resume}, {"once", &options->once},
+                 {"detach", &options->detach}};
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
+        if (strcmp(name, flags[i].name) == 0)
+            return *flags[i].flag = true;
     if (strcmp(name, "format") == 0)
         return parse_format(value, &options->format, err);
     if (strcmp(name, "color") == 0)

@@ -11,8 +11,7 @@ static int order(const struct options *options, enum rollout_event event)
     struct store *store = open_store(options, &err);
     if (!store)
         return fail(&err);
-    struct engine_setup setup = {store, user_name(), wall_clock_ms, NULL};
-    struct engine *engine = engine_open(&setup, options->arguments[0], &err);
+    struct engine *engine = open_engine(options, store, &err);
     bool ok = engine && engine_order(engine, event, options->reason, &err);
     int code = conclude(options, engine, store, ok, &err);
     return ok ? 0 : code;

@@ -2,6 +2,7 @@
 #include "analyzer/cli/cli.h"
 
 #include "analyzer/judge/judge.h"
+#include "analyzer/model/format.h"
 #include "analyzer/report/report.h"
 #include "base/memory.h"
 
@@ -117,6 +118,25 @@ static void judge_again(struct material *material, const struct evidence *eviden
     material->verdicts[material->verdict_count++] = verdict;
 }
 
+static void replace_text(char **text, const char *with)
+{
+    free(*text);
+    *text = mem_strdup(with);
+}
+
+/* Where looks were removed nobody shall read that there were none. */
+static void say_pruned(const struct rollout *rollout, struct verdict *verdict)
+{
+    char time[FORMAT_TEXT];
+    free(verdict->reason);
+    verdict->reason = mem_printf("evidence and verdicts were removed at %s, after the policy's retention",
+                                 format_time(rollout->pruned_ms, time));
+    for (size_t m = 0; m < verdict->metric_count; m++)
+        replace_text(&verdict->metrics[m].reason, "its counts were removed");
+    for (size_t g = 0; g < verdict->guardrail_count; g++)
+        replace_text(&verdict->guardrails[g].reason, "its counts were removed");
+}
+
 static bool load_rollout(struct store *store, const char *id, struct material *material, struct error *err)
 {
     if (!store_load_rollout(store, id, &material->rollout, err) ||
@@ -128,6 +148,8 @@ static bool load_rollout(struct store *store, const char *id, struct material *m
         return false;
     judge_again(material, evidence);
     evidence_free(evidence);
+    if (material->rollout.pruned_ms)
+        say_pruned(&material->rollout, material->verdicts[material->verdict_count - 1]);
     return true;
 }
 
@@ -151,8 +173,24 @@ static char *render(const struct options *options, const struct material *materi
     }
 }
 
+static bool has_evidence(struct store *store, const char *id, struct error *err)
+{
+    struct rollout rollout;
+    if (!store_load_rollout(store, id, &rollout, err))
+        return false;
+    int64_t pruned_ms = rollout.pruned_ms;
+    rollout_clear(&rollout);
+    char time[FORMAT_TEXT];
+    return !pruned_ms || error_set(err, ERROR_NO_INPUT,
+                                   "the evidence of rollout %s was removed at %s, after its policy's retention; a "
+                                   "backup of the store from before has it",
+                                   id, format_time(pruned_ms, time));
+}
+
 static char *evidence_text(struct store *store, const char *id, struct error *err)
 {
+    if (!has_evidence(store, id, err))
+        return NULL;
     struct policy *policy = engine_stored_policy(store, id, err);
     struct evidence *evidence = policy ? store_load_evidence(store, id, policy->look_ms, err) : NULL;
     char *text = evidence ? evidence_to_json(evidence) : NULL;

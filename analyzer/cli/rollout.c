@@ -4,8 +4,11 @@
  */
 #include "analyzer/cli/cli.h"
 
+#include "analyzer/cli/supervise.h"
+
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static volatile sig_atomic_t stopped;
 
@@ -74,6 +77,7 @@ static bool go_on(struct engine *engine, struct live *live, struct error *err)
             continue;
         *err = (struct error){0};
         bool ok = engine_advance(engine, err);
+        supervisor_tell("WATCHDOG=1");
         live_update(live, engine, err);
         if (ok || !is_fatal(engine, err))
             continue;
@@ -87,22 +91,42 @@ static bool go_on(struct engine *engine, struct live *live, struct error *err)
     return fatal.code == ERROR_NONE;
 }
 
+/* Begins under a policy, or goes on with a rollout whose process died. */
+static struct engine *open_or_begin(const struct options *options, struct store *store, struct policy *policy,
+                                    struct error *err)
+{
+    struct engine_setup setup = setup_to_begin(options, store);
+    setup.interrupted = is_interrupted;
+    if (policy)
+        return engine_begin(&setup, policy, err);
+    setup.restart = true;
+    char *id = rollout_id(store, options->arguments[0], err);
+    struct engine *engine = id && attend_rollout(id, err) ? engine_open(&setup, id, err) : NULL;
+    free(id);
+    return engine;
+}
+
 static int run(const struct options *options)
 {
     struct error err = {0};
-    struct policy *policy = load_policy(options, options->arguments[0], &err);
-    struct store *store = policy ? open_store(options, &err) : NULL;
+    if (options->resume && (options->supersede || options->advise || options->setting_count)) {
+        error_set(&err, ERROR_USAGE,
+                  "--resume takes up what has begun: it goes with none of --supersede, --advise, --set");
+        return fail(&err);
+    }
+    struct policy *policy = options->resume ? NULL : load_policy(options, options->arguments[0], &err);
+    struct store *store = policy || options->resume ? open_store(options, &err) : NULL;
     if (!store) {
         policy_free(policy);
         return fail(&err);
     }
     catch_signals();
-    struct engine_setup setup = {store, user_name(), wall_clock_ms, is_interrupted};
-    struct engine *engine = engine_begin(&setup, policy, &err);
+    struct engine *engine = open_or_begin(options, store, policy, &err);
     if (!engine) {
         store_close(store);
         return fail(&err);
     }
+    supervisor_tell("READY=1");
     struct live *live = live_new(options);
     live_update(live, engine, NULL);
     bool ok = go_on(engine, live, &err);
@@ -113,12 +137,17 @@ static int run(const struct options *options)
 const struct command command_rollout = {
     .name = "rollout",
     .summary = "begin, then advance on the clock until promoted or rolled back",
-    .page = "Usage: haldane rollout POLICY [--set NAME=VALUE…] [--db FILE] [--format text|json]\n"
-            "                       [--color never|always|auto] [--log-format text|json]\n\n"
+    .page = "Usage: haldane rollout POLICY [--supersede] [--advise] [--set NAME=VALUE…]\n"
+            "       haldane rollout --resume ID\n"
+            "       [--db FILE] [--format text|json] [--color never|always|auto] [--log-format text|json]\n\n"
             "The whole rollout in one process, with a live display on a terminal and one line a change in a log.\n"
-            "SIGINT, SIGTERM and SIGHUP put all traffic back on stable before it ends.\n\n"
+            "SIGINT, SIGTERM and SIGHUP put all traffic back on stable before it ends.\n"
+            "  --resume     goes on with a rollout whose process died, if the lease still holds, the split is as\n"
+            "               recorded and the canary is up; else traffic returns to stable\n"
+            "  --supersede  a rollout of the service that is under way goes back to stable first\n"
+            "  --advise     judge, and say what to do; somebody else moves the traffic\n\n"
             "Exit codes: 0 promoted, 20 rolled back; others as `haldane begin`.\n",
-    .options = OPTION_DB | OPTION_SET | OPTION_FORMAT | OPTION_LOG,
+    .options = OPTION_DB | OPTION_SET | OPTION_FORMAT | OPTION_LOG | OPTION_BEGIN | OPTION_RESUME,
     .min_arguments = 1,
     .max_arguments = 1,
     .run = run,

@@ -8,6 +8,7 @@
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void add_time(cJSON *object, const char *name, int64_t ms)
 {
@@ -30,6 +31,8 @@ static const char *decision_of(const struct rollout *rollout, const struct verdi
 static const char *reason_of(const struct rollout *rollout, const struct verdict *verdict)
 {
     bool moved = rollout->state != ROLLOUT_STEPPING;
+    if (rollout->advise && rollout->reason && strncmp(rollout->reason, "advice", 6) == 0)
+        return rollout->reason;
     bool fresh = verdict && verdict->at_ms > rollout->step_since_ms;
     return !moved && fresh ? verdict->reason : rollout->reason ? rollout->reason : "";
 }
@@ -44,6 +47,7 @@ static void print_json(const struct rollout *rollout, const struct policy *polic
     cJSON_AddStringToObject(object, "cause", rollout_cause_names[rollout->cause]);
     cJSON_AddStringToObject(object, "decision", decision_of(rollout, verdict));
     cJSON_AddStringToObject(object, "reason", reason_of(rollout, verdict));
+    cJSON_AddBoolToObject(object, "advise", rollout->advise);
     cJSON_AddNumberToObject(object, "weight", rollout->weight_bp);
     cJSON_AddNumberToObject(object, "step", (double)rollout->step);
     if (policy)
@@ -71,6 +75,8 @@ void show_rollout(const struct options *options, const struct rollout *rollout, 
     if (policy && !rollout_ended(rollout))
         printf(", step %zu of %zu", rollout->step + 1, policy->step_count);
     printf("\n  %s\n", reason_of(rollout, verdict));
+    if (rollout->advise && rollout->state == ROLLOUT_ROLLING_BACK)
+        puts("  advice: put all traffic on stable; this rollout only advises, and ends when the balancer shows it");
     if (!rollout_ended(rollout))
         printf("  next look %s; ", format_time(next_look_ms, time));
     if (!rollout_ended(rollout))

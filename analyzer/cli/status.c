@@ -66,15 +66,17 @@ static int run_status(const struct options *options)
         return fail(&err);
     int code;
     struct rollout rollout = {0};
+    char *id = options->argument_count ? rollout_id(store, options->arguments[0], &err) : NULL;
     if (options->argument_count == 0) {
         code = show_all(options, store, true);
-    } else if (store_load_rollout(store, options->arguments[0], &rollout, &err)) {
+    } else if (id && store_load_rollout(store, id, &rollout, &err)) {
         show(options, store, &rollout);
         code = exit_of_state(rollout.state);
     } else {
         code = fail(&err);
     }
     rollout_clear(&rollout);
+    free(id);
     store_close(store);
     return code;
 }

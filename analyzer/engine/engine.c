@@ -46,27 +46,43 @@ void engine_close(struct engine *engine)
         driver_close(engine->driver);
     policy_free(engine->policy);
     rollout_clear(&engine->rollout);
-    free(engine->failure);
     free(engine);
 }
 
 /* --- begin --- */
 
-/* Before anything else: whoever begins twice must hear of the first rollout, not of the traffic that it moved. */
-static bool check_service(struct engine *engine, struct error *err)
+/* The other rollout goes back to stable, proven, before this one begins. */
+static bool supersede(const struct engine *engine, const char *id, struct error *err)
 {
-    const char *service = engine->policy->service;
+    struct engine *other = engine_open(&engine->setup, id, err);
+    if (!other)
+        return false;
+    bool ok = engine_order(other, EVENT_SUPERSEDE, "a newer rollout was begun", err);
+    engine_close(other);
+    return ok;
+}
+
+static bool make_room(const struct engine *engine, const struct rollout *other, struct error *err)
+{
+    if (engine->setup.supersede)
+        return supersede(engine, other->id, err);
+    return error_set(err, ERROR_BUSY,
+                     "the service %s already has the rollout %s (%s); wait for its end, abort it with `haldane abort "
+                     "%s --reason TEXT`, or begin with --supersede",
+                     other->service, other->id, rollout_state_names[other->state], other->id);
+}
+
+/* Before anything else: whoever begins twice must hear of the first rollout, not of the traffic that it moved. */
+static bool check_service(const struct engine *engine, struct error *err)
+{
     struct rollout *live = NULL;
     size_t count = 0;
     if (!store_list_rollouts(engine->setup.store, true, &live, &count, err))
         return false;
     bool is_free = true;
     for (size_t i = 0; i < count; i++) {
-        if (is_free && strcmp(live[i].service, service) == 0)
-            is_free = error_set(err, ERROR_BUSY,
-                                "the service %s already has the rollout %s (%s); wait for its end, or abort it with "
-                                "`haldane abort %s --reason TEXT`",
-                                service, live[i].id, rollout_state_names[live[i].state], live[i].id);
+        if (is_free && strcmp(live[i].service, engine->policy->service) == 0)
+            is_free = make_room(engine, &live[i], err);
         rollout_clear(&live[i]);
     }
     free(live);
@@ -75,22 +91,28 @@ static bool check_service(struct engine *engine, struct error *err)
 
 static bool check_balancer(struct engine *engine, struct error *err)
 {
-    struct driver_state state;
-    enum driver_status status = driver_get(engine->driver, &state, err);
-    if (status == DRIVER_UNSUPPORTED)
+    struct driver_state *state = &engine->seen;
+    struct rollout *rollout = &engine->rollout;
+    rollout->advise = engine->setup.advise;
+    enum driver_status status = driver_get(engine->driver, state, err);
+    if (status == DRIVER_UNSUPPORTED) {
+        *err = (struct error){0};
         return true;
+    }
     if (status != DRIVER_OK)
         return false;
     char share[FORMAT_TEXT];
-    if (state.share_bp != 0)
+    if (state->share_bp != 0 && !rollout->advise)
         return error_set(err, ERROR_BUSY,
                          "the canary already has %s of the traffic (%s); put it on stable first: haldane traffic "
                          "stable POLICY",
-                         format_weight(state.share_bp, share), state.detail);
-    if (state.health_known && state.up[TRACK_CANARY] == 0)
+                         format_weight(state->share_bp, share), state->detail);
+    if (state->health_known && state->up[TRACK_CANARY] == 0)
         return error_set(err, ERROR_UNAVAILABLE,
                          "no canary server is up in the balancer (%s); start the canary and wait for its health check",
-                         state.detail);
+                         state->detail);
+    rollout->generation = state->generation;
+    rollout->epoch = state->capabilities & DRIVER_CAS ? state->epoch + 1 : 0;
     return true;
 }
 
@@ -131,7 +153,7 @@ static bool register_rollout(struct engine *engine, struct error *err)
     name_rollout(engine);
     rollout->begun_ms = now_ms;
     rollout->step_since_ms = now_ms;
-    rollout->lease_until_ms = now_ms + engine->policy->traffic.unattended_ms;
+    rollout->lease_until_ms = now_ms + engine_lease_ms(engine);
     if (!store_begin(store, err))
         return false;
     bool ok = store_add_rollout(store, rollout, engine->policy, err) && record_looks(engine, err);
@@ -145,6 +167,17 @@ static bool register_rollout(struct engine *engine, struct error *err)
     engine->evidence->rollout = mem_strdup(rollout->id);
     engine->locked = store_lock(store, rollout->id, err);
     return engine->locked;
+}
+
+/* Who attends is there before there is anything to attend to. */
+static bool set_first_weight(struct engine *engine, struct error *err)
+{
+    const struct engine_setup *setup = &engine->setup;
+    if (setup->attend && !engine->rollout.advise && !setup->attend(engine->rollout.id, err))
+        return false;
+    if (!engine->rollout.advise)
+        return move_to_step(engine, 0, "first step", err);
+    return reconcile(engine, err);
 }
 
 /* The first weight could not be set: the rollout ends before it began, with the traffic proven to be on stable. */
@@ -168,11 +201,12 @@ struct engine *engine_begin(const struct engine_setup *setup, struct policy *pol
         engine_close(engine);
         return NULL;
     }
-    if (move_to_step(engine, 0, "first step", err)) {
+    if (set_first_weight(engine, err)) {
         if (!rollout_ended(&engine->rollout))
             return engine;
-        error_set(err, ERROR_UNAVAILABLE, "the rollout ended as it began, with all traffic on stable: %s",
-                  engine->rollout.reason);
+        bool fenced = engine->rollout.state == ROLLOUT_SUPERSEDED;
+        error_set(err, fenced ? ERROR_BUSY : ERROR_UNAVAILABLE, "the rollout ended as it began%s: %s",
+                  fenced ? "" : ", with all traffic on stable", engine->rollout.reason);
     }
     give_up(engine, err);
     engine_close(engine);
@@ -198,9 +232,10 @@ struct policy *engine_stored_policy(struct store *store, const char *id, struct 
 static bool lock(struct engine *engine, const char *id, struct error *err)
 {
     enum { PATIENCE_MS = 3000, PAUSE_MS = 50 };
-    for (int waited_ms = 0; !engine->locked; waited_ms += PAUSE_MS) {
+    int64_t patience_ms = engine->setup.lock_patience_ms ? engine->setup.lock_patience_ms : PATIENCE_MS;
+    for (int64_t waited_ms = 0; !engine->locked; waited_ms += PAUSE_MS) {
         engine->locked = store_lock(engine->setup.store, id, err);
-        if (!engine->locked && (err->code != ERROR_BUSY || waited_ms >= PATIENCE_MS))
+        if (!engine->locked && (err->code != ERROR_BUSY || waited_ms >= patience_ms))
             return false;
         if (!engine->locked)
             nanosleep(&(struct timespec){0, PAUSE_MS * 1000000L}, NULL);
@@ -243,6 +278,17 @@ struct engine *engine_open(const struct engine_setup *setup, const char *id, str
 
 /* --- advance --- */
 
+/*
+ * A little less than the policy names: the way back takes time too, and traffic is to be on stable when the time is
+ * over.
+ */
+int64_t engine_lease_ms(const struct engine *engine)
+{
+    enum { WAY_BACK_MS = 2000, WAY_BACK_SHARE = 10 };
+    int64_t unattended_ms = engine->policy->traffic.unattended_ms, way_back_ms = unattended_ms / WAY_BACK_SHARE;
+    return unattended_ms - (way_back_ms < WAY_BACK_MS ? way_back_ms : WAY_BACK_MS);
+}
+
 /* Times of the record that lie too far ahead say nothing about how long nobody has looked. */
 static bool clock_was_set_back(const struct engine *engine, int64_t now_ms)
 {
@@ -282,7 +328,8 @@ static enum rollout_event event_of_look(const struct engine *engine)
     /* What the last step proved is not proof for this one. */
     bool of_this_step = verdict && verdict->step_index == (int32_t)rollout->step &&
                         verdict->weight_bp == rollout->weight_bp && verdict->at_ms > rollout->step_since_ms;
-    return of_this_step || event == EVENT_HARM || event == EVENT_OUT_OF_TIME ? event : EVENT_WAITING;
+    bool is_proof = event == EVENT_PROVEN || event == EVENT_PROVEN_PAUSE || event == EVENT_PROVEN_LAST;
+    return is_proof && !of_this_step ? EVENT_WAITING : event;
 }
 
 static bool act(struct engine *engine, enum rollout_event event, struct error *err)
@@ -290,7 +337,7 @@ static bool act(struct engine *engine, enum rollout_event event, struct error *e
     const char *reason = event == EVENT_OUT_OF_TIME ? out_of_time_reason(engine)
                          : engine->verdict          ? engine->verdict->reason
                                                     : "";
-    return move_carry_out(engine, event, event == EVENT_HARM ? CAUSE_HARMED : CAUSE_EXPIRED, reason, err);
+    return move_carry_out(engine, event, reason, err);
 }
 
 static bool record_pass(struct engine *engine, struct error *err)
@@ -298,8 +345,9 @@ static bool record_pass(struct engine *engine, struct error *err)
     struct store *store = engine->setup.store;
     if (!store_begin(store, err))
         return false;
-    engine->rollout.lease_until_ms = engine->setup.now_ms() + engine->policy->traffic.unattended_ms;
-    if (record_looks(engine, err) && store_save_rollout(store, &engine->rollout, err) && store_commit(store, err))
+    engine->rollout.lease_until_ms = engine->setup.now_ms() + engine_lease_ms(engine);
+    if (record_sample(engine, err) && record_looks(engine, err) && store_save_rollout(store, &engine->rollout, err) &&
+        store_commit(store, err))
         return true;
     store_rollback(store);
     return false;
@@ -330,10 +378,13 @@ static bool take_looks(struct engine *engine, struct error *err)
     if (looks <= 0)
         return true;
     looks = looks < MAX_LOOKS ? looks : MAX_LOOKS;
-    if (!fetch(engine, from_ms, from_ms + looks * policy->look_ms, err))
+    if (!fetch(engine, from_ms, from_ms + looks * policy->look_ms, err)) {
+        if (rollout_move(engine->rollout.state, EVENT_NO_METRICS).action == ACTION_NONE)
+            record_failure(engine, rollout_event_names[EVENT_NO_METRICS], err->text);
         return false;
+    }
     if (record_pass(engine, err))
-        return true;
+        return move_renew(engine, err);
     record_reread(engine, err);
     return false;
 }
@@ -352,11 +403,13 @@ bool engine_advance(struct engine *engine, struct error *err)
     if (event != EVENT_WAITING)
         return act(engine, event, err);
     /* While the split cannot be read, no look is folded: what it was meanwhile is only known afterwards. */
-    if (!move_reconcile(engine, err))
+    if (!reconcile(engine, err))
         return rollout_ended(rollout);
     if (rollout_ended(rollout) || rollout->state == ROLLOUT_ROLLING_BACK)
         return true;
-    return take_looks(engine, err) && act(engine, event_of_look(engine), err);
+    if (!take_looks(engine, err) || rollout_ended(rollout) || rollout->state == ROLLOUT_ROLLING_BACK)
+        return rollout_ended(rollout);
+    return act(engine, event_of_look(engine), err);
 }
 
 /* --- orders --- */
@@ -370,23 +423,24 @@ bool engine_order(struct engine *engine, enum rollout_event order, const char *r
     engine->actor = engine->setup.actor;
     /* A promotion is not recorded over a split that nobody has read. */
     bool under_way = !rollout_ended(rollout) && rollout->state != ROLLOUT_ROLLING_BACK;
-    if (order == EVENT_PROMOTE && under_way && !move_reconcile(engine, err))
+    if (order == EVENT_PROMOTE && under_way && !reconcile(engine, err))
         return false;
     enum rollout_event event = order == EVENT_PROMOTE ? rollout_promote_event(engine->policy, rollout) : order;
-    if (rollout_table[rollout->state][event].action == ACTION_REFUSE)
-        return move_carry_out(engine, event, CAUSE_PERSON, reason, err);
+    enum rollout_action action = rollout_move(rollout->state, event).action;
+    if (action == ACTION_REFUSE)
+        return move_carry_out(engine, event, reason, err);
     int64_t now_ms = engine->setup.now_ms();
     evidence_add_decision(engine->evidence, now_ms, rollout_event_names[order], engine->setup.actor, reason);
     const struct evidence_decision *decision = &engine->evidence->decisions[engine->evidence->decision_count - 1];
     struct error store_error;
     bool recorded = store_add_decision(engine->setup.store, rollout->id, decision, &store_error);
     /* An order to go back is obeyed even when it cannot be written down. */
-    if (!recorded && order != EVENT_ABORT) {
+    if (!recorded && action != ACTION_TO_STABLE) {
         *err = store_error;
         return false;
     }
     char *why = mem_printf("%s (%s by %s)", reason, rollout_event_names[order], engine->setup.actor);
-    bool ok = move_carry_out(engine, event, CAUSE_PERSON, why, err);
+    bool ok = move_carry_out(engine, event, why, err);
     free(why);
     return ok;
 }

@@ -23,6 +23,15 @@ struct engine_setup {
     const char *actor;         /* who gives the orders; borrowed */
     int64_t (*now_ms)(void);   /* the clock, Unix milliseconds */
     bool (*interrupted)(void); /* asked while a look is waited for, to give it up; NULL: never */
+
+    /* Starts who watches the lease while nobody looks; asked before the first weight is set. NULL: nobody. */
+    bool (*attend)(const char *rollout_id, struct error *err);
+
+    int64_t lock_patience_ms; /* how long another process is waited for that has the rollout; 0: three seconds */
+
+    bool supersede; /* engine_begin(): a rollout of the service that is under way makes room, with traffic on stable */
+    bool advise;    /* engine_begin(): judge and say what to do, and move no traffic */
+    bool restart;   /* engine_open(): a process that held the rollout died */
 };
 
 /*
@@ -51,7 +60,9 @@ void engine_close(struct engine *engine);
  */
 bool engine_advance(struct engine *engine, struct error *err);
 
-/* A person's order: EVENT_PROMOTE, EVENT_HOLD, EVENT_RESUME or EVENT_ABORT. ERROR_USAGE if the state does not take it.
+/*
+ * An order from outside: EVENT_PROMOTE, EVENT_HOLD, EVENT_RESUME, EVENT_ABORT of a person, EVENT_SUPERSEDE, or one of
+ * the alert events. ERROR_USAGE if the state does not take it.
  */
 bool engine_order(struct engine *engine, enum rollout_event order, const char *reason, struct error *err);
 

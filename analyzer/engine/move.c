@@ -2,22 +2,19 @@
  * Moving traffic: the intent is durable before the balancer is asked, and the record follows what was read back. Upward
  * a failure leaves everything as it is. Downward nothing stops it: not a store that cannot be written, not a canary
  * that is dead.
+ *
+ * A rollout that only advises asks for nothing: a change is made when somebody else has made it, and until then the
+ * record says what to do.
  */
 #include "analyzer/engine/private.h"
 
 #include "analyzer/model/format.h"
-#include "analyzer/traffic/weights.h"
 #include "base/memory.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A balancer's weights are whole numbers: what it shows may be as far from a step's share as the driver accepts. */
-static bool is_share(uint32_t share_bp, uint32_t weight_bp)
-{
-    return fabs((double)share_bp - weight_bp) <= weights_tolerance(weight_bp);
-}
+enum { FOR_GOOD = -1 };
 
 static bool put_intent(struct engine *engine, uint32_t weight_bp, const char *reason, struct error *err)
 {
@@ -46,6 +43,7 @@ static bool settle(struct engine *engine, uint32_t weight_bp, const char *event,
     skip_looks(engine, now_ms);
     engine->rollout.weight_bp = weight_bp;
     engine->rollout.step_since_ms = now_ms;
+    engine->rollout.generation = engine->seen.generation;
     if (!store_begin(store, err))
         return false;
     if (record_weight(engine, now_ms, weight_bp, err) && store_clear_intent(store, engine->rollout.id, err) &&
@@ -55,33 +53,81 @@ static bool settle(struct engine *engine, uint32_t weight_bp, const char *event,
     return false;
 }
 
-/* The same for a rollout that goes on: if it cannot be recorded, the record that there is stays the truth, and the
- * intent in it is finished by the next pass. */
-static bool settle_on(struct engine *engine, uint32_t weight_bp, const char *event, const char *detail,
-                      struct error *err)
+bool move_follow(struct engine *engine, uint32_t found_bp, const char *event, const char *detail, struct error *err)
 {
-    if (settle(engine, weight_bp, event, detail, err))
+    if (settle(engine, found_bp, event, detail, err))
         return true;
+    /* The record that there is stays the truth, and the intent in it is finished by the next pass. */
     record_reread(engine, err);
     return false;
-}
-
-/* What fails is tried again every second for as long as it takes: the record gets a line when the reason is a new one.
- */
-static void record_failure(struct engine *engine, const char *event, const char *text)
-{
-    struct error ignored;
-    if (engine->failure && strcmp(engine->failure, text) == 0)
-        return;
-    free(engine->failure);
-    engine->failure = mem_strdup(text);
-    record_state(engine, event, text, &ignored);
 }
 
 /* The balancer answered, but the answer is no: nothing has moved, and there is nothing left to find out. */
 static bool is_refusal(enum driver_status status)
 {
     return status == DRIVER_REFUSED || status == DRIVER_UNHEALTHY || status == DRIVER_UNSUPPORTED;
+}
+
+/* Whether somebody has done what this rollout would do. Without a balancer that can be read it is believed. */
+static enum driver_status look_for(struct engine *engine, uint32_t share_bp, struct error *err)
+{
+    enum driver_status status = driver_get(engine->driver, &engine->seen, err);
+    if (status == DRIVER_UNSUPPORTED || (status == DRIVER_OK && driver_is_share(engine->seen.share_bp, share_bp)))
+        return DRIVER_OK;
+    if (status != DRIVER_OK)
+        return status;
+    char weight[FORMAT_TEXT];
+    if (share_bp == 0)
+        error_set(err, ERROR_UNAVAILABLE, "put all traffic on stable");
+    else
+        error_set(err, ERROR_UNAVAILABLE, "give the canary %s", format_weight(share_bp, weight));
+    return DRIVER_REFUSED;
+}
+
+static enum driver_status ask(struct engine *engine, uint32_t share_bp, int64_t lease_ms, struct error *err)
+{
+    const struct rollout *rollout = &engine->rollout;
+    if (rollout->advise)
+        return look_for(engine, share_bp, err);
+    struct driver_order order = {.share_bp = share_bp,
+                                 .epoch = rollout->epoch,
+                                 .claim = rollout->epoch && share_bp && engine->evidence->weight_count == 0,
+                                 .lease_ms = share_bp && lease_ms != FOR_GOOD ? lease_ms : 0};
+    return driver_set(engine->driver, &order, &engine->seen, err);
+}
+
+static void clear_intent(struct engine *engine)
+{
+    struct error ignored;
+    store_clear_intent(engine->setup.store, engine->rollout.id, &ignored);
+}
+
+/* What somebody else is to do stands as the rollout's reason until it was done. */
+static bool advise(struct engine *engine, const char *advice, struct error *err)
+{
+    *err = (struct error){0};
+    char *reason = mem_printf("advice: %s", advice);
+    record_reason(engine, reason);
+    record_failure(engine, "advice", advice);
+    free(reason);
+    return true;
+}
+
+/* A change that did not come about. True if that is settled: traffic went back, or the advice was given. */
+static bool not_moved(struct engine *engine, enum driver_status status, struct error *err)
+{
+    struct error why = *err;
+    if (status == DRIVER_FENCED || status == DRIVER_MISMATCH) {
+        *err = (struct error){0};
+        return move_carry_out(engine, status == DRIVER_FENCED ? EVENT_FENCED : EVENT_SPLIT_UNPROVEN, why.text, err);
+    }
+    if (is_refusal(status))
+        clear_intent(engine);
+    if (engine->rollout.advise && status == DRIVER_REFUSED) {
+        return advise(engine, why.text, err);
+    }
+    record_failure(engine, rollout_event_names[EVENT_REFUSED], why.text);
+    return false;
 }
 
 bool move_to_step(struct engine *engine, size_t step, const char *reason, struct error *err)
@@ -91,60 +137,94 @@ bool move_to_step(struct engine *engine, size_t step, const char *reason, struct
     format_weight(weight_bp, weight);
     if (!put_intent(engine, weight_bp, reason, err))
         return false;
-    struct driver_state got;
-    enum driver_status status = driver_set(engine->driver, weight_bp, &got, err);
-    if (status == DRIVER_OK) {
-        engine->rollout.step = step;
-        engine->rollout.state = ROLLOUT_STEPPING;
-        record_reason(engine, reason);
-        char *detail = mem_printf("%s: %s", weight, reason);
-        bool ok = settle_on(engine, weight_bp, step == 0 ? "begun" : "step", detail, err);
-        free(detail);
-        return ok;
+    enum driver_status status = ask(engine, weight_bp, engine_lease_ms(engine), err);
+    if (status != DRIVER_OK) {
+        if (!engine->rollout.advise)
+            error_prefix(err, "the canary could not be given %s", weight);
+        return not_moved(engine, status, err);
     }
-    error_prefix(err, "the canary could not be given %s", weight);
-    if (status == DRIVER_MISMATCH)
-        return move_to_stable(engine, CAUSE_DRIVER, err->text, err);
-    if (is_refusal(status)) {
-        struct error ignored;
-        store_clear_intent(engine->setup.store, engine->rollout.id, &ignored);
+    bool first = engine->evidence->weight_count == 0;
+    engine->rollout.step = step;
+    engine->rollout.state = ROLLOUT_STEPPING;
+    record_reason(engine, reason);
+    char *detail = mem_printf("%s: %s", weight, reason);
+    bool ok = move_follow(engine, weight_bp, first ? "begun" : "step", detail, err);
+    free(detail);
+    return ok;
+}
+
+/* The last step was passed: its weight stays, also when haldane is gone. Until the balancer has shown that, the rollout
+ * stays where it is, and its users with it. */
+static bool keep(struct engine *engine, const char *reason, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    struct store *store = engine->setup.store;
+    uint32_t weight_bp = engine->policy->steps[rollout->step].weight_bp;
+    if (!put_intent(engine, weight_bp, reason, err))
+        return false;
+    enum driver_status status = ask(engine, weight_bp, FOR_GOOD, err);
+    if (status != DRIVER_OK) {
+        error_prefix(err, "the promotion could not be made lasting, and is tried again at the next look");
+        return not_moved(engine, status, err);
     }
-    record_failure(engine, "refused", err->text);
+    rollout->state = rollout_move(rollout->state, EVENT_KEPT).next;
+    rollout->ended_ms = engine->setup.now_ms();
+    rollout->weight_bp = weight_bp;
+    record_reason(engine, reason);
+    if (store_begin(store, err)) {
+        if (store_clear_intent(store, rollout->id, err) &&
+            record_state(engine, rollout_state_names[rollout->state], reason, err) && store_commit(store, err))
+            return true;
+        store_rollback(store);
+    }
+    record_reread(engine, err);
     return false;
 }
 
 /* Both or neither, so that no crash leaves an intent that nothing in the record explains. A store that cannot be
  * written does not keep traffic on the canary. */
-static void write_down_rollback(struct engine *engine, const char *why, bool first)
+static bool write_down_rollback(struct engine *engine, const char *why, bool first)
 {
     struct store *store = engine->setup.store;
     struct error ignored;
     if (!store_begin(store, &ignored))
-        return;
-    if (!put_intent(engine, 0, why, &ignored) || (first && !record_state(engine, "rolling back", why, &ignored)) ||
-        !store_commit(store, &ignored))
-        store_rollback(store);
+        return false;
+    if (put_intent(engine, 0, why, &ignored) && (!first || record_state(engine, "rolling back", why, &ignored)) &&
+        store_commit(store, &ignored))
+        return true;
+    store_rollback(store);
+    return false;
 }
 
-bool move_to_stable(struct engine *engine, enum rollout_cause cause, const char *reason, struct error *err)
+/* Somebody attends to it: a guard has no reason to step in. */
+static void stay_attended(struct engine *engine)
+{
+    struct error ignored;
+    engine->rollout.lease_until_ms = engine->setup.now_ms() + engine_lease_ms(engine);
+    store_save_rollout(engine->setup.store, &engine->rollout, &ignored);
+}
+
+static bool not_stable(struct engine *engine, enum driver_status status, struct error *err)
+{
+    struct error why = *err;
+    if (status == DRIVER_FENCED) {
+        *err = (struct error){0};
+        return move_carry_out(engine, EVENT_FENCED, why.text, err);
+    }
+    if (engine->rollout.advise && status == DRIVER_REFUSED) {
+        *err = (struct error){0};
+        record_failure(engine, "advice", why.text);
+        return true;
+    }
+    error_prefix(err, "traffic is NOT proven to be on stable, and this is tried again by `haldane advance`");
+    record_failure(engine, "rollback failed", err->text);
+    stay_attended(engine);
+    return false;
+}
+
+static bool end_on_stable(struct engine *engine, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
-    char *why = mem_strdup(reason); /* may be err's own text, or the rollout's */
-    bool first = rollout->state != ROLLOUT_ROLLING_BACK;
-    if (first) {
-        rollout->state = ROLLOUT_ROLLING_BACK;
-        rollout->cause = cause;
-        record_reason(engine, why);
-    }
-    write_down_rollback(engine, why, first);
-    free(why);
-    struct driver_state got;
-    enum driver_status status = driver_set(engine->driver, 0, &got, err);
-    if (status != DRIVER_OK || got.share_bp != 0) {
-        error_prefix(err, "traffic is NOT proven to be on stable, and this is tried again by `haldane advance`");
-        record_failure(engine, "rollback failed", err->text);
-        return false;
-    }
     rollout->state = rollout_end_of(rollout->cause);
     rollout->ended_ms = engine->setup.now_ms();
     if (settle(engine, 0, rollout_state_names[rollout->state], "all traffic is proven to be on stable", err))
@@ -158,101 +238,96 @@ bool move_to_stable(struct engine *engine, enum rollout_cause cause, const char 
     return false;
 }
 
-bool move_carry_out(struct engine *engine, enum rollout_event event, enum rollout_cause cause, const char *reason,
-                    struct error *err)
+bool move_to_stable(struct engine *engine, enum rollout_cause cause, const char *reason, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
-    struct rollout_move move = rollout_table[rollout->state][event];
+    char *why = mem_strdup(reason); /* may be err's own text, or the rollout's */
+    bool first = rollout->state != ROLLOUT_ROLLING_BACK;
+    if (first) {
+        rollout->state = ROLLOUT_ROLLING_BACK;
+        rollout->cause = cause;
+        /* Written down with the intent: whoever watches the lease sees that it is being attended to. */
+        rollout->lease_until_ms = engine->setup.now_ms() + engine_lease_ms(engine);
+        record_reason(engine, why);
+    }
+    /* A record that still says that the canary has traffic must not be believed by whoever reads it later: where the
+     * balancer holds an epoch, one more than the record's fences it. */
+    if (!write_down_rollback(engine, why, first) && rollout->epoch)
+        rollout->epoch++;
+    free(why);
+    enum driver_status status = ask(engine, 0, 0, err);
+    if (status == DRIVER_OK && engine->seen.share_bp != 0) {
+        status = DRIVER_MISMATCH;
+        error_set(err, ERROR_UNAVAILABLE, "the balancer still shows a canary with traffic (%s)", engine->seen.detail);
+    }
+    return status == DRIVER_OK ? end_on_stable(engine, err) : not_stable(engine, status, err);
+}
+
+bool move_renew(struct engine *engine, struct error *err)
+{
+    if (!(engine->seen.capabilities & DRIVER_LEASE) || engine->rollout.advise || engine->rollout.weight_bp == 0)
+        return true;
+    enum driver_status status = ask(engine, engine->rollout.weight_bp, engine_lease_ms(engine), err);
+    if (status == DRIVER_OK)
+        return true;
+    error_prefix(err, "the balancer's lease could not be renewed");
+    return not_moved(engine, status, err);
+}
+
+/* What was seen since the last check was under another split than the record's. */
+static bool set_again(struct engine *engine, const char *reason, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    if (!record_weight(engine, rollout->last_look_ms + 1, engine->seen.share_bp, err))
+        return false;
+    enum driver_status status = ask(engine, rollout->weight_bp, engine_lease_ms(engine), err);
+    if (status != DRIVER_OK)
+        return not_moved(engine, status, err);
+    return move_follow(engine, rollout->weight_bp, "drift", reason, err);
+}
+
+static bool change_state(struct engine *engine, enum rollout_event event, enum rollout_state next, const char *reason,
+                         struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    char *why = mem_strdup(reason); /* may be err's own text */
+    rollout->state = next;
+    record_reason(engine, why);
+    if (rollout_ended(rollout)) {
+        rollout->ended_ms = engine->setup.now_ms();
+        rollout->cause = rollout_cause_of(event);
+    }
+    struct store *store = engine->setup.store;
+    bool ok = store_begin(store, err);
+    if (ok && (!rollout_ended(rollout) || store_clear_intent(store, rollout->id, err)) &&
+        record_state(engine, rollout_state_names[next], why, err))
+        ok = store_commit(store, err);
+    else if (ok) {
+        store_rollback(store);
+        ok = false;
+    }
+    free(why);
+    return ok;
+}
+
+bool move_carry_out(struct engine *engine, enum rollout_event event, const char *reason, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    struct rollout_move move = rollout_move(rollout->state, event);
     switch (move.action) {
     case ACTION_REFUSE:
         return error_set(err, ERROR_USAGE, "rollout %s is %s and does not take `%s`; see `haldane status %s`",
                          rollout->id, rollout_state_names[rollout->state], rollout_event_names[event], rollout->id);
     case ACTION_NEXT_STEP:
         return move_to_step(engine, rollout->step + 1, reason, err);
+    case ACTION_KEEP:
+        return keep(engine, reason, err);
+    case ACTION_SET_AGAIN:
+        return set_again(engine, reason, err);
     case ACTION_TO_STABLE:
-        return move_to_stable(engine, cause, reason, err);
+        return move_to_stable(engine, rollout_cause_of(event), reason, err);
     case ACTION_NONE:
         break;
     }
-    if (move.next == rollout->state)
-        return true;
-    rollout->state = move.next;
-    record_reason(engine, reason);
-    if (rollout_ended(rollout))
-        rollout->ended_ms = engine->setup.now_ms();
-    return record_state(engine, rollout_state_names[move.next], reason, err);
-}
-
-/* An earlier process wrote down an intent and did not come to record the outcome: the balancer knows it. */
-static bool finish_intent(struct engine *engine, const struct intent *intent, uint32_t share_bp, struct error *err)
-{
-    const struct policy *policy = engine->policy;
-    if (is_share(share_bp, engine->rollout.weight_bp))
-        return store_clear_intent(engine->setup.store, engine->rollout.id, err);
-    for (size_t s = 0; s < policy->step_count && is_share(share_bp, intent->weight_bp); s++) {
-        if (policy->steps[s].weight_bp != intent->weight_bp)
-            continue;
-        engine->rollout.step = s;
-        /* The pause was the last step's. A hold stays until the one who gave it lifts it. */
-        if (engine->rollout.state == ROLLOUT_PAUSED)
-            engine->rollout.state = ROLLOUT_STEPPING;
-        return settle_on(engine, intent->weight_bp, "step", "the balancer had taken the weight before haldane stopped",
-                         err);
-    }
-    return move_to_stable(engine, CAUSE_DRIVER,
-                          "haldane stopped in the middle of a change, and the balancer has another split", err);
-}
-
-/* Somebody or something else changed the split. What was seen since the last check was under an unknown one. */
-static bool heal(struct engine *engine, uint32_t share_bp, struct error *err)
-{
-    struct rollout *rollout = &engine->rollout;
-    char found[FORMAT_TEXT], wanted[FORMAT_TEXT];
-    format_weight(share_bp, found);
-    format_weight(rollout->weight_bp, wanted);
-    if (!record_weight(engine, rollout->last_look_ms + 1, share_bp, err))
-        return false;
-    char *detail = mem_printf("the balancer had %s, not the %s of the record: set again", found, wanted);
-    struct driver_state got;
-    enum driver_status status = driver_set(engine->driver, rollout->weight_bp, &got, err);
-    bool ok = status == DRIVER_OK && settle_on(engine, rollout->weight_bp, "drift", detail, err);
-    free(detail);
-    return ok;
-}
-
-/* Whether the newest weight of the evidence is the rollout's. */
-static bool is_recorded(const struct engine *engine)
-{
-    const struct evidence *evidence = engine->evidence;
-    return evidence->weight_count > 0 &&
-           evidence->weights[evidence->weight_count - 1].weight_bp == engine->rollout.weight_bp;
-}
-
-static bool reconcile(struct engine *engine, const struct intent *intent, struct error *err)
-{
-    struct rollout *rollout = &engine->rollout;
-    struct driver_state got;
-    enum driver_status status = driver_get(engine->driver, &got, err);
-    if (status == DRIVER_UNSUPPORTED) /* no balancer: the record is the truth */
-        got.share_bp = intent->pending ? intent->weight_bp : rollout->weight_bp;
-    else if (status != DRIVER_OK)
-        return false;
-    if (intent->pending ? !finish_intent(engine, intent, got.share_bp, err)
-                        : !is_share(got.share_bp, rollout->weight_bp) && !heal(engine, got.share_bp, err))
-        return false;
-    /* A split that was healed, but could not be recorded so: without this the judge would go on under the wrong one. */
-    if (!rollout_ended(rollout) && rollout->weight_bp > 0 && !is_recorded(engine))
-        return settle_on(engine, rollout->weight_bp, "drift", "the record's split was found again", err);
-    /* Whoever began it may not have come to its first weight. */
-    return rollout_ended(rollout) || rollout->weight_bp > 0 || move_to_step(engine, rollout->step, "first step", err);
-}
-
-bool move_reconcile(struct engine *engine, struct error *err)
-{
-    struct intent intent = {0};
-    if (!store_get_intent(engine->setup.store, engine->rollout.id, &intent, err))
-        return false;
-    bool ok = reconcile(engine, &intent, err);
-    intent_clear(&intent);
-    return ok;
+    return move.next == rollout->state || change_state(engine, event, move.next, reason, err);
 }

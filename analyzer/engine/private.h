@@ -16,28 +16,43 @@ struct engine {
     struct judge *judge;
     struct verdict *verdict;
     struct rollout rollout;
+    struct driver_state seen; /* the balancer, as it was last read; `capabilities` is 0 before */
     bool locked;
     const char *actor; /* who does what is done now: the setup's, or haldane itself */
-    char *failure;     /* why the last move failed, as recorded; NULL: none did */
 };
+
+/* How long the balancer and the record let a canary go unattended. */
+int64_t engine_lease_ms(const struct engine *engine);
 
 /* move.c: what changes traffic. */
 bool move_to_step(struct engine *engine, size_t step, const char *reason, struct error *err);
 bool move_to_stable(struct engine *engine, enum rollout_cause cause, const char *reason, struct error *err);
-bool move_carry_out(struct engine *engine, enum rollout_event event, enum rollout_cause cause, const char *reason,
-                    struct error *err);
 
-/*
- * Compares the balancer with the record of a rollout that goes on: finishes what an earlier process had begun, heals
- * what was changed meanwhile.
- */
-bool move_reconcile(struct engine *engine, struct error *err);
+/* Does what the table says to an event. */
+bool move_carry_out(struct engine *engine, enum rollout_event event, const char *reason, struct error *err);
+
+/* Asks the balancer for the lease again, at the weight of the record. */
+bool move_renew(struct engine *engine, struct error *err);
+
+/* reconcile.c: compares the balancer with the record of a rollout that goes on: finishes what an earlier process had
+ * begun, and answers to a split that is not the recorded one as the policy says. */
+bool reconcile(struct engine *engine, struct error *err);
+
+/* The weight that was found becomes the record's, under this event of the audit trail. */
+bool move_follow(struct engine *engine, uint32_t found_bp, const char *event, const char *detail, struct error *err);
 
 /* record.c: what is written down. */
 bool record_state(struct engine *engine, const char *event, const char *detail, struct error *err);
 bool record_weight(struct engine *engine, int64_t from_ms, uint32_t weight_bp, struct error *err);
 bool record_looks(struct engine *engine, struct error *err);
 void record_reason(struct engine *engine, const char *reason);
+
+/* What the balancer counted until now, if it tells. A balancer that does not answer this is no reason to stop. */
+bool record_sample(struct engine *engine, struct error *err);
+
+/* What fails is tried again for as long as it takes: the record gets a line when the last one does not say so already.
+ */
+void record_failure(struct engine *engine, const char *event, const char *text);
 
 /* Reads the record and folds its evidence, in place of what is in memory; nothing changes if that fails. */
 bool record_load(struct engine *engine, const char *id, struct error *err);

@@ -131,3 +131,34 @@ void record_reread(struct engine *engine, struct error *err)
     if (!record_load(engine, id, &ignored))
         err->code = ERROR_IO;
 }
+
+void record_failure(struct engine *engine, const char *event, const char *text)
+{
+    struct error ignored;
+    struct audit_entry *entries = NULL;
+    size_t count = 0;
+    bool known = store_load_audit(engine->setup.store, engine->rollout.id, &entries, &count, &ignored) && count > 0 &&
+                 strcmp(entries[count - 1].event, event) == 0 && strcmp(entries[count - 1].detail, text) == 0;
+    audit_entries_free(entries, count);
+    if (!known)
+        record_state(engine, event, text, &ignored);
+}
+
+bool record_sample(struct engine *engine, struct error *err)
+{
+    struct error ignored;
+    struct balancer_counters counters;
+    bool counts = engine->seen.capabilities & DRIVER_COUNTERS;
+    if (!counts && engine->evidence->balancer_count == 0)
+        return true;
+    /* No answer is kept too: a replay must not take a later sample for one that was there. */
+    if (!counts || driver_counters(engine->driver, &counters, &ignored) != DRIVER_OK)
+        counters = (struct balancer_counters){0};
+    counters.at_ms = engine->setup.now_ms();
+    if (!evidence_add_balancer(engine->evidence, &counters))
+        return true;
+    char *json = evidence_balancer_to_json(&counters);
+    bool ok = store_add_balancer(engine->setup.store, engine->rollout.id, counters.at_ms, json, err);
+    free(json);
+    return ok;
+}

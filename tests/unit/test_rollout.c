@@ -66,11 +66,17 @@ static char *table_after(char *page, const char *first_row)
 
 static const char *cell_of(enum rollout_state state, enum rollout_event event, char text[64])
 {
-    struct rollout_move move = rollout_table[state][event];
+    struct rollout_move move = rollout_move(state, event);
     switch (move.action) {
     case ACTION_NEXT_STEP:
         assert_int_equal(move.next, ROLLOUT_STEPPING);
         return "next step";
+    case ACTION_KEEP:
+        assert_int_equal(move.next, state);
+        return "keep";
+    case ACTION_SET_AGAIN:
+        assert_int_equal(move.next, state);
+        return "set again";
     case ACTION_TO_STABLE:
         assert_int_equal(move.next, ROLLOUT_ROLLING_BACK);
         return "to stable";
@@ -154,6 +160,30 @@ static void check_names(const char *first_row, const char *const *names, size_t 
     free(page);
 }
 
+static void drift_is_for_the_policy_to_answer(void **state)
+{
+    (void)state;
+    static const enum rollout_event events[] = {
+        [DRIFT_HEAL] = EVENT_CHANGED_HEAL, [DRIFT_HOLD] = EVENT_CHANGED_HOLD, [DRIFT_ABORT] = EVENT_CHANGED_ABORT};
+    for (int drift = DRIFT_HEAL; drift <= DRIFT_ABORT; drift++) {
+        struct policy policy = {.traffic.drift = (enum drift)drift};
+        assert_int_equal(rollout_drift_event(&policy), events[drift]);
+    }
+}
+
+/* Who reads why a rollout went back must be able to tell harm from time and from a person. */
+static void every_way_back_has_its_cause(void **state)
+{
+    (void)state;
+    for (int e = 0; e < ROLLOUT_EVENTS; e++) {
+        enum rollout_cause cause = rollout_cause_of((enum rollout_event)e);
+        assert_int_equal(cause == CAUSE_HARMED, e == EVENT_HARM);
+        assert_int_equal(cause == CAUSE_EXPIRED, e == EVENT_OUT_OF_TIME || e == EVENT_SILENT || e == EVENT_LEASE_OVER);
+        assert_int_equal(cause == CAUSE_SUPERSEDED, e == EVENT_SUPERSEDE || e == EVENT_FENCED);
+        assert_int_equal(cause == CAUSE_PERSON, e >= EVENT_PROMOTE && e <= EVENT_ABORT);
+    }
+}
+
 static void the_page_explains_every_state_and_event(void **state)
 {
     (void)state;
@@ -174,36 +204,42 @@ static void what_has_ended_does_not_move(void **state)
     size_t ends = 0;
     for (int s = 0; s < ROLLOUT_STATES; s++)
         for (int e = 0; e < ROLLOUT_EVENTS && ended((enum rollout_state)s); e++) {
-            enum rollout_action action = rollout_table[s][e].action;
+            enum rollout_action action = rollout_move((enum rollout_state)s, (enum rollout_event)e).action;
             assert_true(action == ACTION_NONE || action == ACTION_REFUSE);
-            assert_int_equal(rollout_table[s][e].next, s);
+            assert_int_equal(rollout_move((enum rollout_state)s, (enum rollout_event)e).next, s);
             ends++;
         }
-    assert_int_equal(ends, 3 * ROLLOUT_EVENTS);
+    assert_int_equal(ends, 4 * ROLLOUT_EVENTS);
 }
 
 static void harm_and_time_always_go_back(void **state)
 {
     (void)state;
-    static const enum rollout_event back[] = {EVENT_HARM, EVENT_OUT_OF_TIME, EVENT_ABORT, EVENT_SPLIT_UNPROVEN};
+    static const enum rollout_event back[] = {
+        EVENT_HARM,           EVENT_OUT_OF_TIME,   EVENT_SILENT,     EVENT_ABORT,          EVENT_SUPERSEDE,
+        EVENT_SPLIT_UNPROVEN, EVENT_CHANGED_ABORT, EVENT_LEASE_OVER, EVENT_RESTART_UNSURE, EVENT_ALERT_ABORT};
     for (int s = 0; s < ROLLOUT_STATES; s++)
-        for (size_t e = 0; e < 4 && !ended((enum rollout_state)s); e++) {
-            assert_int_equal(rollout_table[s][back[e]].action, ACTION_TO_STABLE);
-            assert_int_equal(rollout_table[s][back[e]].next, ROLLOUT_ROLLING_BACK);
+        for (size_t e = 0; e < sizeof back / sizeof *back && !ended((enum rollout_state)s); e++) {
+            assert_int_equal(rollout_move((enum rollout_state)s, back[e]).action, ACTION_TO_STABLE);
+            assert_int_equal(rollout_move((enum rollout_state)s, back[e]).next, ROLLOUT_ROLLING_BACK);
         }
 }
 
 static void only_proof_of_stable_ends_a_rollback(void **state)
 {
     (void)state;
+    /* But for the split of another engine, which is not ours to restore. */
     for (int e = 0; e < ROLLOUT_EVENTS; e++)
-        if (e != EVENT_STABLE_PROVEN)
-            assert_int_equal(rollout_table[ROLLOUT_ROLLING_BACK][e].next, ROLLOUT_ROLLING_BACK);
-    assert_true(ended(rollout_table[ROLLOUT_ROLLING_BACK][EVENT_STABLE_PROVEN].next));
+        if (e != EVENT_STABLE_PROVEN && e != EVENT_FENCED)
+            assert_int_equal(rollout_move((enum rollout_state)ROLLOUT_ROLLING_BACK, (enum rollout_event)e).next,
+                             ROLLOUT_ROLLING_BACK);
+    assert_true(ended(rollout_move(ROLLOUT_ROLLING_BACK, EVENT_STABLE_PROVEN).next));
     assert_int_equal(rollout_end_of(CAUSE_EXPIRED), ROLLOUT_EXPIRED);
     assert_int_equal(rollout_end_of(CAUSE_HARMED), ROLLOUT_ABORTED);
     assert_int_equal(rollout_end_of(CAUSE_PERSON), ROLLOUT_ABORTED);
     assert_int_equal(rollout_end_of(CAUSE_DRIVER), ROLLOUT_ABORTED);
+    assert_int_equal(rollout_end_of(CAUSE_ALERT), ROLLOUT_ABORTED);
+    assert_int_equal(rollout_end_of(CAUSE_SUPERSEDED), ROLLOUT_SUPERSEDED);
 }
 
 /* Up goes only what is proven, in stepping, or what a person says. */
@@ -212,11 +248,13 @@ static void nothing_moves_up_by_itself(void **state)
     (void)state;
     for (int s = 0; s < ROLLOUT_STATES; s++)
         for (int e = 0; e < ROLLOUT_EVENTS; e++) {
-            struct rollout_move move = rollout_table[s][e];
-            bool up = move.action == ACTION_NEXT_STEP || (move.next == ROLLOUT_PROMOTED && s != ROLLOUT_PROMOTED);
+            struct rollout_move move = rollout_move((enum rollout_state)s, (enum rollout_event)e);
+            bool up = move.action == ACTION_NEXT_STEP || move.action == ACTION_KEEP;
             bool by_person = e == EVENT_PROMOTE || e == EVENT_PROMOTE_LAST;
             bool by_proof = s == ROLLOUT_STEPPING && (e == EVENT_PROVEN || e == EVENT_PROVEN_LAST);
             assert_true(!up || by_person || by_proof);
+            /* Promoted is what the balancer has shown to keep, and nothing else. */
+            assert_true(move.next != ROLLOUT_PROMOTED || s == ROLLOUT_PROMOTED || e == EVENT_KEPT);
         }
 }
 
@@ -251,7 +289,7 @@ static void a_verdict_is_an_event(void **state)
     assert_int_equal(event_of(2, DECISION_PROMOTE, METRIC_SAFE, now_ms), EVENT_PROVEN_LAST);
     assert_int_equal(event_of(0, DECISION_ABORT, METRIC_HARMED, now_ms), EVENT_HARM);
     assert_int_equal(event_of(0, DECISION_ABORT, METRIC_EXPIRED, now_ms), EVENT_OUT_OF_TIME);
-    assert_int_equal(event_of(0, DECISION_ABORT, METRIC_NO_DATA, now_ms), EVENT_OUT_OF_TIME);
+    assert_int_equal(event_of(0, DECISION_ABORT, METRIC_NO_DATA, now_ms), EVENT_SILENT);
     struct rollout rollout = at_step(0);
     assert_int_equal(rollout_event_of(&policy, &rollout, NULL, now_ms), EVENT_WAITING);
 }
@@ -326,6 +364,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_page_and_the_table_agree),
         cmocka_unit_test(the_page_explains_every_state_and_event),
+        cmocka_unit_test(drift_is_for_the_policy_to_answer),
+        cmocka_unit_test(every_way_back_has_its_cause),
         cmocka_unit_test(what_has_ended_does_not_move),
         cmocka_unit_test(harm_and_time_always_go_back),
         cmocka_unit_test(only_proof_of_stable_ends_a_rollback),

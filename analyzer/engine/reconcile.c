@@ -1,0 +1,189 @@
+/*
+ * The balancer's truth against the record. Three things make them differ: an earlier process died between an intent and
+ * its record; the balancer was restarted and has forgotten; somebody else had a hand in it. The first is finished or
+ * taken back, the second is healed, and the third is for the policy to say.
+ */
+#include "analyzer/engine/private.h"
+
+#include "analyzer/model/format.h"
+#include "base/memory.h"
+
+#include <stdlib.h>
+
+/* Whether the newest weight of the evidence is the rollout's. */
+static bool is_recorded(const struct engine *engine)
+{
+    const struct evidence *evidence = engine->evidence;
+    return evidence->weight_count > 0 &&
+           evidence->weights[evidence->weight_count - 1].weight_bp == engine->rollout.weight_bp;
+}
+
+static bool canary_is_down(const struct engine *engine)
+{
+    return engine->seen.health_known && engine->seen.up[TRACK_CANARY] == 0;
+}
+
+/* An earlier process wrote down an intent and did not come to record the outcome: the balancer knows it. */
+static bool finish_intent(struct engine *engine, const struct intent *intent, struct error *err)
+{
+    const struct policy *policy = engine->policy;
+    uint32_t share_bp = engine->seen.share_bp;
+    struct rollout *rollout = &engine->rollout;
+    if (driver_is_share(share_bp, rollout->weight_bp))
+        return store_clear_intent(engine->setup.store, rollout->id, err);
+    for (size_t s = 0; s < policy->step_count && driver_is_share(share_bp, intent->weight_bp); s++) {
+        if (policy->steps[s].weight_bp != intent->weight_bp)
+            continue;
+        rollout->step = s;
+        /* The pause was the last step's. A hold stays until the one who gave it lifts it. */
+        if (rollout->state == ROLLOUT_PAUSED)
+            rollout->state = ROLLOUT_STEPPING;
+        return move_follow(engine, intent->weight_bp, "step",
+                           "the balancer had taken the weight before haldane stopped", err);
+    }
+    return move_carry_out(engine, EVENT_RESTART_UNSURE,
+                          "haldane stopped in the middle of a change, and the balancer has another split", err);
+}
+
+/* Taking up what a process left that died. */
+static bool take_up(struct engine *engine, const struct intent *intent, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    engine->setup.restart = false;
+    if (intent->pending && !finish_intent(engine, intent, err))
+        return false;
+    if (rollout_ended(rollout) || rollout->state == ROLLOUT_ROLLING_BACK)
+        return true;
+    if (canary_is_down(engine))
+        return move_carry_out(engine, EVENT_RESTART_UNSURE,
+                              "haldane was started again and found no canary server up in the balancer", err);
+    if (!driver_is_share(engine->seen.share_bp, rollout->weight_bp))
+        return move_carry_out(engine, EVENT_RESTART_UNSURE,
+                              "haldane was started again and found another split in the balancer than it had left",
+                              err);
+    return move_carry_out(engine, EVENT_RESTART, "", err) &&
+           record_state(engine, "resumed", "haldane was started again; the split is as recorded", err);
+}
+
+/* The split is not the record's, and no process of ours was in the middle of changing it. */
+static bool answer_drift(struct engine *engine, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    const struct driver_state *seen = &engine->seen;
+    bool restarted = seen->generation && rollout->generation && seen->generation != rollout->generation;
+    enum rollout_event event = restarted ? EVENT_SPLIT_LOST : rollout_drift_event(engine->policy);
+    char found[FORMAT_TEXT], wanted[FORMAT_TEXT];
+    format_weight(seen->share_bp, found);
+    format_weight(rollout->weight_bp, wanted);
+    char *detail = mem_printf(restarted ? "the balancer was restarted or reloaded and had %s, not the %s of the record"
+                                        : "somebody else gave the canary %s, the record says %s",
+                              found, wanted);
+    bool held = event == EVENT_CHANGED_HOLD;
+    if (held) {
+        rollout->state = rollout_move(rollout->state, event).next;
+        record_reason(engine, detail);
+    }
+    bool ok =
+        held ? move_follow(engine, seen->share_bp, "held", detail, err) : move_carry_out(engine, event, detail, err);
+    free(detail);
+    return ok;
+}
+
+/* Somebody moves the traffic of a rollout that only advises: the record goes after it. */
+static bool go_after(struct engine *engine, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    uint32_t share_bp = engine->seen.share_bp;
+    char found[FORMAT_TEXT];
+    int32_t step = rollout_step_of(engine->policy, share_bp);
+    if (step >= 0)
+        rollout->step = (size_t)step;
+    char *detail = mem_printf("the balancer gives the canary %s", format_weight(share_bp, found));
+    record_reason(engine, detail);
+    bool ok = move_follow(engine, share_bp, engine->evidence->weight_count ? "step" : "begun", detail, err);
+    free(detail);
+    return ok;
+}
+
+/* A balancer that came back with the same split is worth a line. */
+static bool note_generation(struct engine *engine, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    uint64_t before = rollout->generation, now = engine->seen.generation;
+    if (now == 0 || now == before)
+        return true;
+    rollout->generation = now;
+    return before == 0
+               ? store_save_rollout(engine->setup.store, rollout, err)
+               : record_state(engine, "balancer", "it was restarted or reloaded; the split is as recorded", err);
+}
+
+/* A weight that the rollout's state does not call for: it was never set, or a hold kept somebody else's. */
+static bool catch_up(struct engine *engine, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    uint32_t wanted_bp = engine->policy->steps[rollout->step].weight_bp;
+    if (rollout->state == ROLLOUT_HELD && engine->evidence->weight_count > 0)
+        return true;
+    if (rollout->weight_bp > 0 && (rollout->advise || driver_is_share(rollout->weight_bp, wanted_bp)))
+        return true;
+    return move_to_step(engine, rollout->step, rollout->weight_bp ? "the step's weight again" : "first step", err);
+}
+
+static bool is_over(const struct engine *engine)
+{
+    return rollout_ended(&engine->rollout) || engine->rollout.state == ROLLOUT_ROLLING_BACK;
+}
+
+static bool compare(struct engine *engine, const struct intent *intent, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    bool ok = true;
+    if (rollout->advise && !driver_is_share(engine->seen.share_bp, rollout->weight_bp))
+        ok = go_after(engine, err);
+    else if (intent->pending || engine->setup.restart)
+        ok = take_up(engine, intent, err);
+    else if (!driver_is_share(engine->seen.share_bp, rollout->weight_bp))
+        ok = answer_drift(engine, err);
+    if (!ok || is_over(engine))
+        return ok;
+    /* A split that was healed, but could not be recorded so: without this the judge would go on under the wrong one. */
+    if (rollout->weight_bp > 0 && !is_recorded(engine))
+        return move_follow(engine, rollout->weight_bp, "drift", "the record's split was found again", err);
+    return note_generation(engine, err) && catch_up(engine, err);
+}
+
+static bool look_at_balancer(struct engine *engine, const struct intent *intent, struct error *err)
+{
+    struct rollout *rollout = &engine->rollout;
+    enum driver_status status = driver_get(engine->driver, &engine->seen, err);
+    struct error why = *err;
+    if (status == DRIVER_OK || status == DRIVER_UNSUPPORTED || status == DRIVER_MISMATCH)
+        *err = (struct error){0};
+    if (status == DRIVER_MISMATCH)
+        return move_carry_out(engine, EVENT_SPLIT_UNPROVEN, why.text, err);
+    if (status == DRIVER_UNSUPPORTED) { /* no balancer: the record is the truth */
+        engine->seen.share_bp = intent->pending ? intent->weight_bp : rollout->weight_bp;
+    } else if (status != DRIVER_OK) {
+        record_failure(engine, rollout_event_names[EVENT_REFUSED], err->text);
+        return false;
+    }
+    if (rollout->epoch && engine->seen.epoch > rollout->epoch)
+        return move_carry_out(engine, EVENT_FENCED, "the balancer holds a newer epoch: another rollout has the split",
+                              err);
+    if (engine->seen.lease_over && rollout->weight_bp > 0)
+        return move_carry_out(engine, EVENT_LEASE_OVER,
+                              "the balancer returned all traffic to stable by itself: nobody had renewed its lease",
+                              err);
+    return compare(engine, intent, err);
+}
+
+bool reconcile(struct engine *engine, struct error *err)
+{
+    struct intent intent = {0};
+    if (!store_get_intent(engine->setup.store, engine->rollout.id, &intent, err))
+        return false;
+    bool ok = look_at_balancer(engine, &intent, err);
+    intent_clear(&intent);
+    return ok;
+}

@@ -1,0 +1,154 @@
+/*
+ * What the guard goes by is the record, read afresh every time, and how long it has shown the same lease on a clock
+ * that nobody sets. It acts through the engine, as a person would who calls `haldane advance` after the lease has run
+ * out; so there is one way back to stable, and one record of it.
+ */
+#include "analyzer/service/guard.h"
+
+#include "analyzer/engine/engine.h"
+#include "base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LOCK_PATIENCE_MS = 300 };
+
+struct guard_watch {
+    char id[sizeof((struct rollout *)0)->id];
+    int64_t lease_until_ms; /* by the clock of the one who wrote it */
+    int64_t due_ms;         /* by ours */
+    bool seen;              /* in the pass under way */
+};
+
+/* How much of a lease is left. One that lies too far ahead was given before the clock was set back. */
+static int64_t left_ms(const struct rollout *rollout, int64_t now_ms)
+{
+    int64_t since_ms = rollout->last_look_ms > rollout->begun_ms ? rollout->last_look_ms : rollout->begun_ms;
+    int64_t span_ms = rollout->lease_until_ms - since_ms, left = rollout->lease_until_ms - now_ms;
+    return left < 0 || left > 2 * span_ms ? 0 : left;
+}
+
+static struct guard_watch *watch_of(struct guard *guard, const struct rollout *rollout)
+{
+    for (size_t i = 0; i < guard->watch_count; i++)
+        if (strcmp(guard->watches[i].id, rollout->id) == 0)
+            return &guard->watches[i];
+    guard->watches = mem_grow(guard->watches, guard->watch_count, &guard->watch_room, sizeof *guard->watches);
+    struct guard_watch *watch = &guard->watches[guard->watch_count++];
+    *watch = (struct guard_watch){.lease_until_ms = -1};
+    memcpy(watch->id, rollout->id, sizeof watch->id);
+    return watch;
+}
+
+/* A lease that was renewed is timed anew. */
+static struct guard_watch *time_lease(struct guard *guard, const struct rollout *rollout)
+{
+    struct guard_watch *watch = watch_of(guard, rollout);
+    watch->seen = true;
+    if (watch->lease_until_ms != rollout->lease_until_ms) {
+        watch->lease_until_ms = rollout->lease_until_ms;
+        watch->due_ms = guard->elapsed_ms() + left_ms(rollout, guard->now_ms());
+    }
+    return watch;
+}
+
+static void forget_ended(struct guard *guard)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < guard->watch_count; i++)
+        if (guard->watches[i].seen)
+            guard->watches[kept++] = guard->watches[i];
+    guard->watch_count = kept;
+    for (size_t i = 0; i < kept; i++)
+        guard->watches[i].seen = false;
+}
+
+void guard_clear(struct guard *guard)
+{
+    free(guard->watches);
+    guard->watches = NULL;
+    guard->watch_count = guard->watch_room = 0;
+}
+
+/* Whether somebody has looked, or begun the way back, since the rollout was read. */
+static bool is_attended(const struct guard *guard, const struct rollout *before)
+{
+    struct rollout now = {0};
+    bool ok = store_load_rollout(guard->store, before->id, &now, NULL);
+    bool attended = ok && (rollout_ended(&now) || now.lease_until_ms != before->lease_until_ms);
+    rollout_clear(&now);
+    return attended;
+}
+
+/* The rollout for this process, also from one that hangs with it. */
+static struct engine *take(const struct guard *guard, const struct rollout *rollout, struct error *err)
+{
+    const char *id = rollout->id;
+    struct engine_setup setup = {
+        .store = guard->store, .actor = "haldane guard", .now_ms = guard->now_ms, .lock_patience_ms = LOCK_PATIENCE_MS};
+    struct engine *engine = engine_open(&setup, id, err);
+    if (engine || err->code != ERROR_BUSY)
+        return engine;
+    if (is_attended(guard, rollout)) {
+        *err = (struct error){0};
+        return NULL;
+    }
+    pid_t holder = store_lock_holder(guard->store, id);
+    if (!store_break_lock(guard->store, id, err))
+        return NULL;
+    struct error text;
+    error_set(&text, ERROR_NONE, "process %ld held the rollout and did not look: it was killed", (long)holder);
+    guard->tell(id, true, text.text);
+    *err = (struct error){0};
+    engine = engine_open(&setup, id, err);
+    if (!engine)
+        store_unlock(guard->store, id);
+    return engine;
+}
+
+/* True if the rollout needs no more watching. */
+static bool return_to_stable(const struct guard *guard, const struct rollout *rollout, struct guard_watch *watch)
+{
+    struct error err = {0};
+    struct engine *engine = take(guard, rollout, &err);
+    bool ok = engine && engine_advance(engine, &err);
+    bool ended = ok && rollout_ended(engine_rollout(engine));
+    if (!ok && err.code != ERROR_NONE)
+        guard->tell(rollout->id, true, err.text);
+    else if (ended)
+        guard->tell(rollout->id, true, engine_rollout(engine)->reason);
+    /* A way back that was not proven keeps others away for a lease. It is this guard's own, and is not waited for. */
+    if (engine && engine_rollout(engine)->state == ROLLOUT_ROLLING_BACK)
+        watch->lease_until_ms = engine_rollout(engine)->lease_until_ms;
+    engine_close(engine);
+    return ended;
+}
+
+static bool is_watched(const struct guard *guard, const struct rollout *rollout)
+{
+    return !guard->only || strcmp(rollout->id, guard->only) == 0;
+}
+
+bool guard_pass(struct guard *guard, size_t *watched, int64_t *wait_ms, struct error *err)
+{
+    struct rollout *live = NULL;
+    size_t count = 0;
+    *watched = 0;
+    *wait_ms = INT64_MAX;
+    if (!store_list_rollouts(guard->store, true, &live, &count, err))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (is_watched(guard, &live[i])) {
+            struct guard_watch *watch = time_lease(guard, &live[i]);
+            int64_t left = watch->due_ms - guard->elapsed_ms();
+            bool goes_on = left > 0 || !return_to_stable(guard, &live[i], watch);
+            *watched += goes_on;
+            if (goes_on && left < *wait_ms)
+                *wait_ms = left > 0 ? left : 0;
+        }
+        rollout_clear(&live[i]);
+    }
+    free(live);
+    forget_ended(guard);
+    return true;
+}
