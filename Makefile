@@ -12,7 +12,7 @@ with_compiler := $(if $(compiler),CC='$(compiler)')
 export HALDANE_BUILD = $(abspath $(BUILD))
 export FUZZ_SECONDS
 
-.PHONY: build demo demo-runs test bench bench-statistics lint install deps fuzz sanitize clean help
+.PHONY: build demo demo-runs test bench bench-statistics bench-traffic lint install deps fuzz sanitize clean help
 
 build: $(BUILD)/build.ninja ## build haldane, the demo's programs and the tests
 	ninja -C $(BUILD)
@@ -33,6 +33,9 @@ bench: build ## measure speed
 bench-statistics: $(BUILD)/build.ninja ## haldane and others' rules on the same made-up rollouts, RUNS of each (2000)
 	ninja -C $(BUILD) tests/bench_statistics
 	$(BUILD)/tests/bench_statistics --runs $(or $(RUNS),2000) --check
+
+bench-traffic: build ## what a change of the split costs the users of a site, REQUESTS in all (360000)
+	tests/bench/traffic.sh $(or $(REQUESTS),360000)
 
 demo-runs: build ## the demo RUNS times in a row (default 20); each must end right
 	tests/bench/demo_runs.sh $(or $(RUNS),20)

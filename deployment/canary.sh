@@ -370,6 +370,7 @@ act_on_verdict() {
     case $status:$state in
         0:promoted) promoted ;;
         20:aborted | 20:expired | 20:rolling_back) rolled_back "$state" ;;
+        20:superseded) superseded "$(field reason)" ;;
         0:stepping | 0:held | 0:paused | 10:stepping | 10:held | 10:paused) lease_until=$(field_time lease_until) ;;
         *) give_up 70 "haldane's answer makes no sense: exit code $status with state '$state'" ;;
     esac
@@ -445,6 +446,13 @@ rolled_back() {
     ended_on_stable 20 "$reason"
 }
 
+# The split is a newer rollout's now, and so may the canary be: whoever comes second has nothing to move or clean away.
+superseded() {
+    stage=ended
+    log "a newer rollout of the service took the place of this one; the traffic and the canary are left to it: $1"
+    finish 20
+}
+
 # A person, a signal or the canary's health ends the rollout: as good as haldane's own abort, so the same exit code.
 abort() {
     local reason=$1
@@ -465,6 +473,7 @@ return_to_stable() {
     case $status in
         0) ended_on_stable "$code" "$reason" ;;
         2) promoted ;;
+        3) superseded "$reason" ;;
         *)
             call_a_person
             finish 69

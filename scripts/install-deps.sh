@@ -8,8 +8,8 @@ declare -A packages=(
     [build]='make meson ninja-build gcc libc6-dev pkg-config libgsl-dev libcurl4-openssl-dev libcjson-dev libyaml-dev
         libmicrohttpd-dev libsqlite3-dev libssl-dev libcmocka-dev'
     [demo]='prometheus haproxy socat curl jq procps'
-    [test]='bats groff-base jq openssl procps python3 r-base-core sqlite3 socat valgrind clang libclang-rt-dev'
-    [lint]='clang-format shellcheck shfmt'
+    [test]='bats caddy faketime groff-base jq nginx-light openssl procps python3 r-base-core sqlite3 socat systemd valgrind clang libclang-rt-dev'
+    [lint]='clang-format shellcheck shfmt systemd'
 )
 
 usage() {

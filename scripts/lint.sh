@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 #
-# How the code looks: C by clang-format, shell by shfmt and shellcheck. Says what differs, changes nothing.
+# How the code looks: C by clang-format, shell by shfmt and shellcheck, units by systemd-analyze. Says what differs,
+# changes nothing.
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -13,8 +14,24 @@ mapfile -t shell_files < <(find . -path './.git' -prune -o -path './build*' -pru
         esac
     done | sort)
 
+# The units as they will be installed; the program in them need only be there. What is wrong in a unit is told, but is
+# mostly no failure to systemd-analyze.
+check_units() {
+    local units=$1 unit said
+    ln -s -- "$(type -P true)" "$units/haldane"
+    for unit in deployment/systemd/*.service.in; do
+        sed "s|@bindir@|$units|g" "$unit" >"$units/$(basename -- "$unit" .in)"
+    done
+    said=$(systemd-analyze verify --man=no "$units"/*.service 2>&1) && [[ -z $said ]] && return
+    printf '%s\n' "$said"
+    return 1
+}
+
 failed=0
 ((${#c_files[@]} == 0)) || clang-format --dry-run --Werror "${c_files[@]}" || failed=1
 shfmt -i 4 -ci -d "${shell_files[@]}" || failed=1
 shellcheck --external-sources "${shell_files[@]}" || failed=1
+units=$(mktemp -d)
+trap 'rm -rf -- "$units"' EXIT
+check_units "$units" || failed=1
 exit "$failed"

@@ -22,6 +22,8 @@ Environment:
   DEMO_FAILURE_SHARE     base share of failures of all shops (default 0.5%)
   DEMO_LATENCY_MEDIAN    base latency (default 40ms)
   DEMO_RATE              requests a second (default 1500)
+  DEMO_BALANCER          weights: HAProxy splits by weights of one backend (default); map: by a map between two backends,
+                         configured as compose/examples/haproxy-map.cfg has it
 
 Exit codes: 0 done, 1 something did not start or stop (its log is shown), 64 wrong usage.
 TEXT
@@ -39,6 +41,7 @@ prometheus_port=${DEMO_PROMETHEUS_PORT:-19090}
 failure_share=${DEMO_FAILURE_SHARE:-0.5%}
 latency_median=${DEMO_LATENCY_MEDIAN:-40ms}
 rate=${DEMO_RATE:-1500}
+balancer=${DEMO_BALANCER:-weights}
 names=(load canary1 stable1 stable2 haproxy prometheus)
 
 fail() {
@@ -105,6 +108,16 @@ fill() {
         -e "s|@ADMIN_SOCKET@|$run/haproxy.sock|g" "$here/$1.in" >"$run/$1"
 }
 
+# The example as it stands, with this stack's places in it; and no line of log for every request.
+fill_map() {
+    printf 'canary 0\nepoch 0\nexpires 0\n' >"$run/share.map"
+    sed -e "s|/run/haproxy/admin.sock|$run/haproxy.sock|; s| group haldane||" -e "s|/etc/haproxy/maps|$run|g" \
+        -e "s|bind :80|bind 127.0.0.1:$web_port|; s|127.0.0.1:8405|127.0.0.1:$ops_port|" \
+        -e "s|10.0.0.1:8080|127.0.0.1:$stable1_port|; s|10.0.0.2:8080|127.0.0.1:$stable2_port|" \
+        -e "s|10.0.0.7:8080|127.0.0.1:$canary1_port|; s|GET /health|GET /readyz|; /option httplog/d" \
+        -e "s|maxconn 4000|&\n    nbthread 1|" "$here/../examples/haproxy-map.cfg" >"$run/haproxy.cfg"
+}
+
 shop() {
     local name=$1 port=$2
     shift 2
@@ -127,6 +140,7 @@ start() {
     need prometheus
     need curl
     [[ -x $build/compose/haldane-demo-shop ]] || fail "no haldane-demo-shop in $build; build first, or set HALDANE_BUILD"
+    [[ $balancer == weights || $balancer == map ]] || fail "DEMO_BALANCER is weights or map, not $balancer" 64
     local name
     for name in "${names[@]}"; do
         running "$name" && fail "the stack runs already; stack.sh stop first"
@@ -137,7 +151,7 @@ start() {
     check_ports
     # The kernel allows 107 bytes for the path of a socket, and HAProxy first binds to a longer, temporary name.
     ((${#run} <= 70)) || fail "the path $run is too long for a socket; choose a shorter DEMO_RUN"
-    fill haproxy.cfg
+    if [[ $balancer == map ]]; then fill_map; else fill haproxy.cfg; fi
     fill prometheus.yml
     trap stop_all EXIT
     shop stable1 "$stable1_port" --version v1

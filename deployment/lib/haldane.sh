@@ -70,22 +70,26 @@ stable_proven() {
     read_share && [[ $share == 0 ]]
 }
 
-promoted_meanwhile() {
-    ask status "$rollout" --format json || true
-    [[ $(field state) == promoted ]]
+# The state of the rollout after an abort: of its answer, or of the record if the abort was refused.
+state_now() {
+    [[ -n $(field state) ]] || ask status "$rollout" --format json || true
+    field state
 }
 
 # roll_back REASON: 0 when stable is proven to have all traffic, 2 when somebody promoted the canary before we came,
-# 1 when nothing helped. Two ways, tried in turn: the rollout's own abort, which also records it, and moving the traffic
-# by hand, which needs no store. Signals are not listened to here: this is what they ask for.
+# 3 when a newer rollout took the split, 1 when nothing helped. Two ways, tried in turn: the rollout's own abort, which
+# also records it, and moving the traffic by hand, which needs no store. Signals are not listened to here: this is what
+# they ask for.
 roll_back() {
     local reason=$1 try
     log "rolling back: $reason"
     for try in 1 2 3; do
         if [[ -n $rollout ]]; then
-            if ! ask_abort "$reason" && promoted_meanwhile; then
-                return 2
-            fi
+            ask abort "$rollout" --reason "$reason" --format json || true
+            case $(state_now) in
+                promoted) return 2 ;;
+                superseded) return 3 ;;
+            esac
             stable_proven && return 0
         fi
         ask traffic stable "$policy" || true
@@ -97,10 +101,4 @@ roll_back() {
         run_to_end sleep "$try"
     done
     return 1
-}
-
-ask_abort() {
-    local status=0
-    ask abort "$rollout" --reason "$1" || status=$?
-    ((status == 0 || status == 20))
 }

@@ -128,7 +128,8 @@ hidden_weight() {
 
 @test "Prometheus does not answer in time: 69 after the policy's patience, and the looks go on when it does" {
     canary
-    begin policy.yaml
+    policy patient.yaml unattended 60s
+    begin patient.yaml
     send STOP prometheus
     wait_for_due
     local started=$SECONDS
@@ -230,7 +231,7 @@ refused_after_answer() {
     wait_for_due
     haldane_says 10 advance "$id" --format json
     shows 25
-    audit drift 'not the 25 %'
+    audit drift 'the record says 25 %'
     wait_for_due
     sleep 1
     haldane_says 10 advance "$id"

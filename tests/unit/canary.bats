@@ -129,6 +129,32 @@ never() {
     cleaned
 }
 
+@test "superseded: exit 20, and neither the newer rollout's traffic nor its canary is touched" {
+    plays advance '20 {"state":"superseded","decision":"abort","weight":500,"reason":"a newer rollout was begun"}'
+    plays traffic-get '0 {"weight":0}' '0 {"weight":500}'
+    run_canary
+    [ "$status" -eq 20 ]
+    never called 'abort'
+    never called 'traffic stable'
+    never cleaned
+    [[ $output == *"left to it: a newer rollout was begun"* ]]
+}
+
+@test "superseded while we were about to roll back: the newer rollout keeps its traffic" {
+    plays advance '70'
+    plays traffic-get '0 {"weight":0}' '0 {"weight":500}'
+    for answer in '0 {"state":"superseded"}' '64 {"state":"superseded"}' '64'; do
+        rm -rf "$PLAYER/calls" "$PLAYER"/*.count "$logs"
+        plays abort "$answer"
+        plays status '20 {"state":"superseded"}'
+        run_canary
+        [ "$status" -eq 20 ]
+        called 'abort shop-1'
+        never called 'traffic stable'
+        never cleaned
+    done
+}
+
 @test "a rollback that cannot be proven: exit 69, exact commands, and the canary is left alone" {
     plays advance "$aborted"
     plays abort 69
