@@ -69,11 +69,10 @@ static void it_gets_no_file_of_ours_and_no_signal_blocked(void **state)
     struct error err;
     int leak = open("/dev/null", O_RDONLY); /* without O_CLOEXEC, as a library might */
     signal(SIGPIPE, SIG_IGN);
-    assert_int_equal(shell("ls /proc/$$/fd | tr '\\n' ' '; kill -PIPE $$; echo deaf", NULL, "x", SOON, &result, &err),
-                     DRIVER_OK);
+    assert_int_equal(shell("ls /proc/$$/fd; kill -PIPE $$; echo deaf", NULL, "x", SOON, &result, &err), DRIVER_OK);
     signal(SIGPIPE, SIG_DFL);
     close(leak);
-    assert_string_equal(result.output, "0 1 2 ");
+    assert_string_equal(result.output, "0\n1\n2\n"); /* no pipe in the shell: it would be among them */
     assert_int_equal(result.exit_code, 128 + SIGPIPE);
     process_result_free(&result);
 }
