@@ -12,7 +12,7 @@ with_compiler := $(if $(compiler),CC='$(compiler)')
 export HALDANE_BUILD = $(abspath $(BUILD))
 export FUZZ_SECONDS
 
-.PHONY: build demo demo-runs test bench bench-statistics bench-traffic lint install deps fuzz sanitize clean help
+.PHONY: build demo demo-runs soak test bench bench-statistics bench-traffic lint install deps fuzz sanitize clean help
 
 build: $(BUILD)/build.ninja ## build haldane, the demo's programs and the tests
 	ninja -C $(BUILD)
@@ -39,6 +39,9 @@ bench-traffic: build ## what a change of the split costs the users of a site, RE
 
 demo-runs: build ## the demo RUNS times in a row (default 20); each must end right
 	tests/bench/demo_runs.sh $(or $(RUNS),20)
+
+soak: build ## kill haldane in RUNS short rollouts (default 200), each at a random moment; all must end as promised
+	tests/bench/soak.sh --runs $(or $(RUNS),200)
 
 lint: ## formatting of C and shell, and shellcheck
 	scripts/lint.sh

@@ -38,7 +38,7 @@ static bool finish_intent(struct engine *engine, const struct intent *intent, st
         /* The pause was the last step's. A hold stays until the one who gave it lifts it. */
         if (rollout->state == ROLLOUT_PAUSED)
             rollout->state = ROLLOUT_STEPPING;
-        return move_follow(engine, intent->weight_bp, "step",
+        return move_follow(engine, intent->weight_bp, engine->evidence->weight_count ? "step" : "begun",
                            "the balancer had taken the weight before haldane stopped", err);
     }
     return move_carry_out(engine, EVENT_RESTART_UNSURE,

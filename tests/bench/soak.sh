@@ -367,7 +367,12 @@ for ((lane = 0; lane < lanes; lane++)); do
     pids+=($!)
 done
 ok=0
-for pid in "${pids[@]}"; do wait "$pid" || ok=1; done
+for pid in "${pids[@]}"; do
+    wait "$pid" || {
+        echo 'FAILED: a lane ended before its runs were done; what it said last stands above'
+        ok=1
+    }
+done
 
 cat "$results"/* | awk -v runs="$runs" -v seconds=$((SECONDS - began)) '
     function worst(name) { return name in most ? most[name] " ms" : "-" }

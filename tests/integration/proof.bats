@@ -91,6 +91,19 @@ nobody_lost() {
     nobody_lost
 }
 
+@test "died after the balancer took the first weight and before the record had it: the record begins with that" {
+    canary
+    begin policy.yaml
+    sqlite3 -cmd '.timeout 5000' "$HALDANE_DB" "UPDATE rollouts SET weight_bp = 0, reason = ''; DELETE FROM weights;
+        DELETE FROM audit; INSERT INTO intents VALUES (1, 2500, 1, 'first step')"
+    haldane_says 10 advance "$id" --format json
+    answer '.state == "stepping" and .weight == 2500'
+    shows 25
+    [[ $(sql "SELECT event || '|' || weight_bp FROM audit ORDER BY seq LIMIT 1") == 'begun|2500' ]]
+    haldane_says 0 abort "$id" --reason enough
+    proof_record_is_whole
+}
+
 # ---- the balancer ----
 
 @test "HAProxy stops answering during a step and during the way back: the way is finished when it answers again" {

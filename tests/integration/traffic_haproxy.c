@@ -564,7 +564,7 @@ static void a_hundred_flips_lose_nothing(void **state)
     atomic_store(&crowd.stop, true);
     for (size_t i = 0; i < 3; i++)
         pthread_join(threads[i], NULL);
-    print_message("%d requests, %d looks\n", atomic_load(&crowd.requests), atomic_load(&crowd.looks));
+    print_message("# %d requests, %d looks\n", atomic_load(&crowd.requests), atomic_load(&crowd.looks));
     assert_true(atomic_load(&crowd.requests) > 200);
     assert_true(atomic_load(&crowd.looks) > 200);
     assert_int_equal(atomic_load(&crowd.failed), 0);

@@ -866,7 +866,7 @@ static void crowd_stop(struct crowd *crowd, const pthread_t *threads, int at_lea
     atomic_store(&crowd->stop, true);
     for (size_t i = 0; i < CROWD; i++)
         pthread_join(threads[i], NULL);
-    print_message("%d requests, %d failed\n", atomic_load(&crowd->requests), atomic_load(&crowd->failed));
+    print_message("# %d requests, %d failed\n", atomic_load(&crowd->requests), atomic_load(&crowd->failed));
     assert_true(atomic_load(&crowd->requests) > at_least);
     assert_int_equal(atomic_load(&crowd->failed), 0);
 }
