@@ -155,8 +155,8 @@ has_ended() {
 # haproxy_with_clock OFFSET: in place of the one that runs.
 haproxy_with_clock() {
     stack stop haproxy
-    relaunch haproxy env LD_PRELOAD="$(faketime -f +0 printenv LD_PRELOAD)" FAKETIME="$1" \
-        FAKETIME_DONT_FAKE_MONOTONIC=1 haproxy -db -f "$DEMO_RUN/haproxy.cfg"
+    proof_clock "$1"
+    relaunch haproxy "${clock[@]}" haproxy -db -f "$DEMO_RUN/haproxy.cfg"
     wait_http "http://127.0.0.1:$DEMO_WEB_PORT/readyz"
     wait_until 10 canary_is_up
 }

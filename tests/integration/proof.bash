@@ -180,3 +180,20 @@ proof_poll() {
 proof_no_guards() {
     [[ -z $(proof_guards) ]]
 }
+
+# proof_clock OFFSET: $clock is what comes before a command, so that it goes by a clock that is so far off; `@FILE` in
+# place of the offset is a file that says it, read again and again. The clock that nobody sets is left alone. libfaketime
+# names things in /dev/shm by the process, and what was killed leaves them to whoever gets its number next.
+proof_clock() {
+    local file
+    for file in /dev/shm/faketime_shm_* /dev/shm/sem.faketime_sem_*; do
+        [[ ! -O $file || -e /proc/${file##*_} ]] || rm -f "$file"
+    done
+    # shellcheck disable=SC2016,SC2034 # $LIB is the loader's; the array is the caller's
+    clock=(env LD_PRELOAD='/usr/$LIB/faketime/libfaketime.so.1' FAKETIME_DONT_FAKE_MONOTONIC=1)
+    if [[ $1 == @* ]]; then
+        clock+=(FAKETIME_TIMESTAMP_FILE="$(realpath -m -- "${1#@}")" FAKETIME_NO_CACHE=1)
+    else
+        clock+=(FAKETIME="$1")
+    fi
+}

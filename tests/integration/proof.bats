@@ -292,11 +292,9 @@ PYTHON
 
 # ---- the clock ----
 
-# What comes before a command, so that it goes by a clock which the file `clock` sets while it runs. The clock that
-# nobody sets is left alone.
+# Commands after "${clock[@]}" go by the file `clock`, while they run.
 by_clock() {
-    clock=(env LD_PRELOAD="$(faketime -f +0 printenv LD_PRELOAD)" FAKETIME_TIMESTAMP_FILE="$BATS_TEST_TMPDIR/clock"
-    FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1)
+    proof_clock @clock
     echo +0 >clock
 }
 
