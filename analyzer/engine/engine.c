@@ -394,7 +394,7 @@ bool engine_advance(struct engine *engine, struct error *err)
     struct rollout *rollout = &engine->rollout;
     if (!take(engine, err))
         return false;
-    engine->actor = "haldane";
+    engine->actor = engine->setup.decider ? engine->setup.decider : "haldane";
     if (rollout_ended(rollout))
         return true;
     if (rollout->state == ROLLOUT_ROLLING_BACK)

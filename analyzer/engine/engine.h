@@ -21,6 +21,7 @@ struct engine;
 struct engine_setup {
     struct store *store;       /* borrowed */
     const char *actor;         /* who gives the orders; borrowed */
+    const char *decider;       /* who does what nobody ordered; borrowed; NULL: haldane */
     int64_t (*now_ms)(void);   /* the clock, Unix milliseconds */
     bool (*interrupted)(void); /* asked while a look is waited for, to give it up; NULL: never */
 

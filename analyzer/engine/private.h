@@ -18,7 +18,7 @@ struct engine {
     struct rollout rollout;
     struct driver_state seen; /* the balancer, as it was last read; `capabilities` is 0 before */
     bool locked;
-    const char *actor; /* who does what is done now: the setup's, or haldane itself */
+    const char *actor; /* who does what is done now: the setup's actor or its decider */
 };
 
 /* How long the balancer and the record let a canary go unattended. */

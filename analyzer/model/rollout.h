@@ -50,7 +50,7 @@ struct rollout {
 /* One line of the record of what happened. */
 struct audit_entry {
     int64_t at_ms;
-    char *actor;  /* "haldane" or the user's name */
+    char *actor;  /* "haldane", "haldane guard" or the user's name */
     char *event;  /* "begun", "step", "held", ... */
     char *detail; /* a sentence */
     uint32_t weight_bp;

@@ -84,8 +84,12 @@ static bool is_attended(const struct guard *guard, const struct rollout *before)
 static struct engine *take(const struct guard *guard, const struct rollout *rollout, struct error *err)
 {
     const char *id = rollout->id;
-    struct engine_setup setup = {
-        .store = guard->store, .actor = "haldane guard", .now_ms = guard->now_ms, .lock_patience_ms = LOCK_PATIENCE_MS};
+    static const char name[] = "haldane guard";
+    struct engine_setup setup = {.store = guard->store,
+                                 .actor = name,
+                                 .decider = name,
+                                 .now_ms = guard->now_ms,
+                                 .lock_patience_ms = LOCK_PATIENCE_MS};
     struct engine *engine = engine_open(&setup, id, err);
     if (engine || err->code != ERROR_BUSY)
         return engine;

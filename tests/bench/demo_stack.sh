@@ -29,12 +29,7 @@ fi
 stack=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../compose/demo" && pwd)/stack.sh
 
 read -r DEMO_WEB_PORT DEMO_OPS_PORT DEMO_STABLE1_PORT DEMO_STABLE2_PORT DEMO_CANARY1_PORT DEMO_PROMETHEUS_PORT < <(
-    python3 -c '
-import socket
-sockets = [socket.socket() for _ in range(6)]
-for s in sockets:
-    s.bind(("127.0.0.1", 0))
-print(*[s.getsockname()[1] for s in sockets])'
+    "$(dirname "${BASH_SOURCE[0]}")/../free_ports" 6
 )
 export DEMO_WEB_PORT DEMO_OPS_PORT DEMO_STABLE1_PORT DEMO_STABLE2_PORT DEMO_CANARY1_PORT DEMO_PROMETHEUS_PORT
 DEMO_RUN=$(mktemp -d "${TMPDIR:-/tmp}/haldane-bench-XXXXXX")

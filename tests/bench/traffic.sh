@@ -140,7 +140,7 @@ run() {
     name=$1
     dir=$work/$name
     mkdir "$dir"
-    read -r web_port ops_port stable1_port stable2_port canary1_port < <(free_ports 5)
+    read -r web_port ops_port stable1_port stable2_port canary1_port < <("$here/../free_ports" 5)
     start_shops
     "start_${name//-/_}"
     wait_http balancer "http://127.0.0.1:$web_port/readyz"

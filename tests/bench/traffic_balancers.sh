@@ -16,21 +16,6 @@ need() {
     done
 }
 
-# As many ports as asked for, all different. Below those that the kernel gives to connections: the load's own short
-# connections would take one before its server does.
-free_ports() {
-    python3 -c '
-import random, socket, sys
-ports = []
-for port in random.sample(range(10000, 32000), 1000):
-    with socket.socket() as s:
-        if s.connect_ex(("127.0.0.1", port)) != 0:
-            ports.append(port)
-    if len(ports) == int(sys.argv[1]):
-        break
-print(*ports)' "$1"
-}
-
 # launch NAME COMMAND...: in the background, its output in NAME.log.
 launch() {
     "${@:2}" >"$dir/$1.log" 2>&1 </dev/null &

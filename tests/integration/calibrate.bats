@@ -37,7 +37,7 @@ knows_stable_for() {
     refused 64 'whole number of instances' calibrate policy.yaml --from 36s --canaries 0
     refused 64 'whole number from 1' calibrate policy.yaml --from 36s --runs 0
     refused 64 'does not take --every' calibrate policy.yaml --from 36s --every 5s
-    policy nobody.yaml prometheus "http://127.0.0.1:$(free_port)"
+    policy nobody.yaml prometheus "http://127.0.0.1:$("$HALDANE_SOURCE/tests/free_ports")"
     refused 69 '' calibrate nobody.yaml --from 36s
 }
 

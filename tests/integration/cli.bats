@@ -119,7 +119,7 @@ commands=(check simulate judge begin advance rollout status list promote hold re
 @test "Prometheus, the balancer, its names: 69 or 65, with the address or the names that there are" {
     local nobody
     canary
-    nobody=$(free_port)
+    nobody=$("$HALDANE_SOURCE/tests/free_ports")
     policy away.yaml prometheus "http://127.0.0.1:$nobody"
     refused 69 "127.0.0.1:$nobody" begin away.yaml
     refused 69 "127.0.0.1:$nobody" judge away.yaml --since 1m

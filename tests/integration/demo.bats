@@ -7,7 +7,7 @@ stack=$BATS_TEST_DIRNAME/../../compose/demo/stack.sh
 
 setup_file() {
     local ports
-    read -r -a ports < <(free_port 6)
+    read -r -a ports < <("$HALDANE_SOURCE/tests/free_ports" 6)
     export DEMO_WEB_PORT=${ports[0]} DEMO_OPS_PORT=${ports[1]} DEMO_STABLE1_PORT=${ports[2]}
     export DEMO_STABLE2_PORT=${ports[3]} DEMO_CANARY1_PORT=${ports[4]} DEMO_PROMETHEUS_PORT=${ports[5]}
     # The path of a socket is short, and bats's own directories are not.

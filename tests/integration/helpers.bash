@@ -10,16 +10,6 @@ bats_require_minimum_version 1.5.0
 export DEMO_SHOP=$HALDANE_BUILD/compose/haldane-demo-shop
 export DEMO_LOAD=$HALDANE_BUILD/compose/haldane-demo-load
 
-# One or more ports that are free now, chosen by the kernel, all different.
-free_port() {
-    python3 -c '
-import socket, sys
-sockets = [socket.socket() for _ in range(int(sys.argv[1]))]
-for s in sockets:
-    s.bind(("127.0.0.1", 0))
-print(*[s.getsockname()[1] for s in sockets])' "${1:-1}"
-}
-
 # start_bg NAME COMMAND...: in the background; output to $BATS_TEST_TMPDIR/NAME.log.
 start_bg() {
     local name=$1

@@ -14,13 +14,12 @@
 #include "analyzer/traffic/driver.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
+#include "tests/integration/ports.h"
 
-#include <arpa/inet.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,12 +36,6 @@ static inline void pause_ms(long ms)
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
-static inline struct sockaddr_in loopback(uint16_t port)
-{
-    return (struct sockaddr_in){
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-}
-
 static inline int listen_on_free_port(uint16_t *port)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -54,13 +47,6 @@ static inline int listen_on_free_port(uint16_t *port)
     assert_int_equal(getsockname(fd, (struct sockaddr *)&where, &length), 0);
     *port = ntohs(where.sin_port);
     return fd;
-}
-
-static inline uint16_t free_port(void)
-{
-    uint16_t port;
-    close(listen_on_free_port(&port));
-    return port;
 }
 
 static inline bool port_listens(uint16_t port)

@@ -4,7 +4,7 @@
 load helpers
 
 setup() {
-    port=$(free_port)
+    port=$("$HALDANE_SOURCE/tests/free_ports")
     result=$BATS_TEST_TMPDIR/load.json
 }
 
@@ -167,7 +167,7 @@ requests_reached() {
 
 @test "answers are counted by the header that names the track, also through HAProxy" {
     local front
-    front=$(free_port)
+    front=$("$HALDANE_SOURCE/tests/free_ports")
     start_shop shop "$port" --latency-median 1ms --failure-share 50%
     cat >"$BATS_TEST_TMPDIR/front.cfg" <<TEXT
 defaults

@@ -3,9 +3,9 @@
 usage: proof_kill.py STORE PIDS MOMENT COUNT MICROSECONDS PATIENCE
 
 PIDS is a file that names processes, one a line, killed in that order; it is read at the last moment. Only those are
-killed whose HALDANE_DB is STORE. MOMENT is `start`,
-a name of the audit trail's events, `intent`, or `verdict`; COUNT says which of them, from 1. Prints the Unix
-milliseconds of the kill, or nothing if the moment did not come within PATIENCE seconds.
+killed whose HALDANE_DB is STORE. MOMENT is `start`, a name of the audit trail's events, `intent`, or `verdict`; COUNT
+says which of them, from 1. If it has not come after PATIENCE milliseconds, that is the moment. Prints the Unix
+milliseconds of the kill, or nothing if nobody was there.
 """
 
 import os
@@ -29,9 +29,10 @@ def has_come(store, moment, count, seen):
     return store.execute("SELECT count(*) FROM audit WHERE event = ?", (moment,)).fetchone()[0] >= count
 
 
-def wait_for(path, moment, count, patience):
+def wait_for(path, moment, count, patience_ms):
+    """True if the moment has come, False if it was waited for long enough."""
     seen = {"pending": False, "count": 0}
-    until = time.monotonic() + patience
+    until = time.monotonic() + patience_ms / 1e3
     store = None
     while time.monotonic() < until:
         try:
@@ -55,16 +56,16 @@ def is_ours(number, path):
 
 
 def main():
-    path, pids, moment, count, microseconds, patience = sys.argv[1:]
-    if moment != "start" and not wait_for(path, moment, int(count), float(patience)):
-        return
-    time.sleep(int(microseconds) / 1e6)
+    path, pids, moment, count, microseconds, patience_ms = sys.argv[1:]
+    if moment == "start" or wait_for(path, moment, int(count), int(patience_ms)):
+        time.sleep(int(microseconds) / 1e6)
     with open(pids, encoding="ascii") as file:
-        numbers = [int(line) for line in file]
-    for number in numbers:
-        if is_ours(number, path):
-            os.kill(number, signal.SIGKILL)
-    print(time.time_ns() // 1000000)
+        found = [int(line) for line in file]
+    found = [number for number in found if is_ours(number, path)]
+    for number in found:
+        os.kill(number, signal.SIGKILL)
+    if found:
+        print(time.time_ns() // 1000000)
 
 
 main()

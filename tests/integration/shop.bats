@@ -4,7 +4,7 @@
 load helpers
 
 setup() {
-    port=$(free_port)
+    port=$("$HALDANE_SOURCE/tests/free_ports")
     result=$BATS_TEST_TMPDIR/load.json
 }
 
@@ -93,7 +93,7 @@ code_of() {
 
 @test "a latency factor of 1.4 moves p50 and p99 by 1.4, in the answers and in the histogram" {
     local other slow=$BATS_TEST_TMPDIR/slow.json mean_base mean_slow
-    other=$(free_port)
+    other=$("$HALDANE_SOURCE/tests/free_ports")
     start_shop base "$port" --seed 5
     start_shop slow "$other" --seed 5 --latency-factor 1.4
     generate --rate 400 --duration 5s

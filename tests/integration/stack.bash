@@ -20,7 +20,7 @@ stack_start() {
     }
     # The path of a socket is short, and bats's own directories are not.
     DEMO_RUN=$(mktemp -d "${TMPDIR:-/tmp}/haldane-test-XXXXXX")
-    read -r -a ports < <(free_port 6)
+    read -r -a ports < <("$HALDANE_SOURCE/tests/free_ports" 6)
     export DEMO_RUN DEMO_WEB_PORT=${ports[0]} DEMO_OPS_PORT=${ports[1]} DEMO_STABLE1_PORT=${ports[2]}
     export DEMO_STABLE2_PORT=${ports[3]} DEMO_CANARY1_PORT=${ports[4]} DEMO_PROMETHEUS_PORT=${ports[5]}
     stack start

@@ -6,8 +6,8 @@
 #include "base/strbuf.h"
 #include "promclient/client.h"
 #include "promclient/increments.h"
+#include "tests/integration/ports.h"
 
-#include <arpa/inet.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -60,17 +60,6 @@ static void write_file(const char *name, const char *format, ...)
 }
 
 /* ---- servers ---- */
-
-static unsigned free_port(void)
-{
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    bind(fd, (struct sockaddr *)&address, sizeof address);
-    getsockname(fd, (struct sockaddr *)&address, &length);
-    close(fd);
-    return ntohs(address.sin_port);
-}
 
 static pid_t run_prometheus(const char *name, unsigned port, const char *extra)
 {

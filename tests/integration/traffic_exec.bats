@@ -19,7 +19,7 @@ setup_file() {
     done
     # The path of a socket is short, and bats's own directories are not.
     RUN=$(mktemp -d "${TMPDIR:-/tmp}/haldane-exec-XXXXXX")
-    read -r -a ports < <(free_port 6)
+    read -r -a ports < <("$HALDANE_SOURCE/tests/free_ports" 6)
     export RUN STABLE=${ports[0]} CANARY=${ports[1]} WEB1=${ports[2]} WEB2=${ports[3]} ADMIN=${ports[4]} WEB3=${ports[5]}
     # What has to wait 10 s for a program that hangs does so beside the other tests.
     printf '#!/bin/sh\ntrap "" TERM\necho tried >&2\nwhile :; do sleep 1; done\n' >"$RUN/hang"

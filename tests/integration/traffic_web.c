@@ -14,8 +14,8 @@
 #include "analyzer/traffic/driver.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
+#include "tests/integration/ports.h"
 
-#include <arpa/inet.h>
 #include <cjson/cJSON.h>
 #include <curl/curl.h>
 #include <dirent.h>
@@ -29,7 +29,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -60,21 +59,9 @@ static const char *setting(const char *name)
     return value;
 }
 
-static uint16_t free_port(void)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof where;
-    assert_int_equal(bind(fd, (struct sockaddr *)&where, length), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&where, &length), 0);
-    close(fd);
-    return ntohs(where.sin_port);
-}
-
 static bool listens(uint16_t port)
 {
-    struct sockaddr_in where = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in where = loopback(port);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool up = connect(fd, (struct sockaddr *)&where, sizeof where) == 0;
     close(fd);
