@@ -92,9 +92,10 @@ void driver_close(struct driver *driver);
 const char *driver_name(const struct driver *driver);
 
 /*
- * All of them ask the balancer itself, never a cache, with a deadline of 10 s in all. On anything but DRIVER_OK `err`
- * says what, where and the mend (code ERROR_UNAVAILABLE; ERROR_DATA for DRIVER_REFUSED; ERROR_BUSY for DRIVER_FENCED).
- * `got` is zero then, or, if the balancer could be looked at (`capabilities` is not 0), what was seen last.
+ * All of them ask the balancer itself, never a cache, with a deadline of 10 s (of several balancers: fleet.h). On
+ * anything but DRIVER_OK `err` says what, where and the mend (code ERROR_UNAVAILABLE; ERROR_DATA for DRIVER_REFUSED;
+ * ERROR_BUSY for DRIVER_FENCED). `got` is zero then, or, if the balancer could be looked at (`capabilities` is not 0),
+ * what was seen last.
  */
 enum driver_status driver_get(struct driver *driver, struct driver_state *got, struct error *err);
 enum driver_status driver_set(struct driver *driver, const struct driver_order *order, struct driver_state *got,

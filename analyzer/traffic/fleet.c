@@ -2,7 +2,8 @@
  * What is said of a fleet must hold for each of its members, because a client meets one of them and not the average. So
  * the answers are the worst ones, and shares that differ are no share at all. Lowering goes on past a member that
  * fails, for every balancer that is back on stable is worth having. Raising stops there and is undone, for half of a
- * raised fleet is a share that nobody asked for and that no evidence is about.
+ * raised fleet is a share that nobody asked for and that no evidence is about. Looking and lowering ask all members at
+ * the same time: one that hangs must not keep the others from going back.
  */
 #include "analyzer/traffic/fleet.h"
 
@@ -10,6 +11,8 @@
 #include "base/strbuf.h"
 
 #include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +115,61 @@ static void change(const struct fleet *fleet, size_t i, const struct driver_orde
         name_member(fleet, i, &answer->err);
 }
 
+/* ---- all at the same time ---- */
+
+/* What one member is asked: an order, or without one the share in force. */
+struct job {
+    const struct fleet *fleet;
+    size_t member;
+    const struct driver_order *order;
+    struct answer *answer;
+    pthread_t thread;
+    bool asked; /* nobody is left out but by the caller */
+    bool started;
+};
+
+static void *do_job(void *data)
+{
+    const struct job *job = data;
+    if (job->order)
+        change(job->fleet, job->member, job->order, job->answer);
+    else
+        look(job->fleet, job->member, job->answer);
+    return NULL;
+}
+
+/* Signals are the main thread's. A thread that cannot be had costs time, and nothing else. */
+static void do_jobs(struct job *jobs, size_t count)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (size_t i = 0; i < count; i++)
+        jobs[i].started = jobs[i].asked && pthread_create(&jobs[i].thread, NULL, do_job, &jobs[i]) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    for (size_t i = 0; i < count; i++) {
+        if (jobs[i].started)
+            pthread_join(jobs[i].thread, NULL);
+        else if (jobs[i].asked)
+            do_job(&jobs[i]);
+    }
+}
+
+static struct job *new_jobs(const struct fleet *fleet, const struct driver_order *order, struct answer *answers)
+{
+    struct job *jobs = mem_alloc(fleet->count, sizeof *jobs);
+    for (size_t i = 0; i < fleet->count; i++)
+        jobs[i] = (struct job){.fleet = fleet, .member = i, .order = order, .answer = &answers[i], .asked = true};
+    return jobs;
+}
+
+static void look_at_all(const struct fleet *fleet, struct answer *answers)
+{
+    struct job *jobs = new_jobs(fleet, NULL, answers);
+    do_jobs(jobs, fleet->count);
+    free(jobs);
+}
+
 /* FNV-1a, 64 bits. Source: Fowler, Noll, Vo; draft-eastlake-fnv. */
 static uint64_t hash_add(uint64_t hash, uint64_t value)
 {
@@ -185,8 +243,7 @@ enum driver_status fleet_get(const struct fleet *fleet, struct driver_state *got
     if (fleet->count == 1)
         return fleet->members[0].ops->get(fleet->members[0].self, got, err);
     struct answer *answers = mem_alloc(fleet->count, sizeof *answers);
-    for (size_t i = 0; i < fleet->count; i++)
-        look(fleet, i, &answers[i]);
+    look_at_all(fleet, answers);
     enum driver_status status = gravest(answers, fleet->count) == DRIVER_OK
                                     ? merge(answers, fleet->count, got, err)
                                     : fail_together(answers, fleet->count, "", err);
@@ -217,13 +274,15 @@ static bool is_blind_raise(const struct answer *before, size_t count, const stru
 static void lower_all(const struct fleet *fleet, const struct driver_order *order, const struct answer *before,
                       bool blind, struct answer *after)
 {
+    struct job *jobs = new_jobs(fleet, order, after);
     for (size_t i = 0; i < fleet->count; i++) {
-        bool unknown = before[i].status != DRIVER_OK;
-        if (unknown && blind)
+        bool left_alone = before[i].status != DRIVER_OK && blind;
+        if (left_alone)
             after[i] = before[i];
-        else if (!is_raise(&before[i], order))
-            change(fleet, i, order, &after[i]);
+        jobs[i].asked = !left_alone && !is_raise(&before[i], order);
     }
+    do_jobs(jobs, fleet->count);
+    free(jobs);
 }
 
 /* Back to what it had. Its lease, if it had one, is that of the order: whoever gave it goes on renewing it. */
@@ -270,8 +329,9 @@ static char *raise_all(const struct fleet *fleet, const struct driver_order *ord
 static enum driver_status set_all(const struct fleet *fleet, const struct driver_order *order, struct answer *before,
                                   struct answer *after, struct driver_state *got, struct error *err)
 {
-    for (size_t i = 0; i < fleet->count; i++)
-        look(fleet, i, &before[i]);
+    /* To go back nobody need be looked at first: one that does not answer would only keep the others. */
+    if (order->share_bp > 0)
+        look_at_all(fleet, before);
     bool blind = is_blind_raise(before, fleet->count, order);
     lower_all(fleet, order, before, blind, after);
     if (blind || gravest(after, fleet->count) != DRIVER_OK)

@@ -1,7 +1,8 @@
 /*
  * Several balancers as one: each operation goes to all of them, and the answer is what holds for all. With one member
- * it is that member's own answer. Each member has the deadline that it would have alone, one after the other. Errors
- * name the balancer by its number in the policy, from 1, and by what the policy calls it.
+ * it is that member's own answer. Members are looked at and lowered at the same time, each with the deadline that it
+ * would have alone, and raised one after the other. Errors name the balancer by its number in the policy, from 1, and by
+ * what the policy calls it.
  */
 #ifndef HALDANE_TRAFFIC_FLEET_H
 #define HALDANE_TRAFFIC_FLEET_H
@@ -37,7 +38,7 @@ enum driver_status fleet_get(const struct fleet *fleet, struct driver_state *got
  * every one of them is tried, whatever the others say. Those that have less are raised one by one, only if all is well
  * so far; when one fails, those raised before it get back what they had, if they let themselves be set, and the text
  * says whether they did. A member that cannot be looked at is tried too, unless another would have to be raised: then
- * nothing is raised. To return to stable (0) every member is tried in any case.
+ * nothing is raised. To return to stable (0) every member is tried in any case, and nobody is looked at first.
  *
  * The status is the gravest: fenced, then a side that is not up, a mismatch, a timeout, no answer, a refusal. The text
  * names each member that is not proven to have what was asked for.

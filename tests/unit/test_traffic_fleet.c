@@ -12,8 +12,10 @@
 #include "analyzer/traffic/fleet.h"
 #include "base/memory.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { MOST = 3 };
 
@@ -309,6 +311,56 @@ static void stable_is_tried_everywhere(void **state)
     assert_silent_on(&err, "balancer 2");
 }
 
+/* --- a member that hangs --- */
+
+static pthread_mutex_t door = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t opened = PTHREAD_COND_INITIALIZER;
+static size_t inside;
+
+/* Answers when all others are being asked too, and not at all if that does not happen. */
+static bool meet_the_others(size_t others)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 10;
+    int failed = 0;
+    pthread_mutex_lock(&door);
+    inside++;
+    pthread_cond_broadcast(&opened);
+    while (inside < others && failed == 0)
+        failed = pthread_cond_timedwait(&opened, &door, &until);
+    pthread_mutex_unlock(&door);
+    return failed == 0;
+}
+
+static enum driver_status slow_get(void *self, struct driver_state *got, struct error *err)
+{
+    return meet_the_others(MOST) ? fake_get(self, got, err) : driver_fail(err, DRIVER_TIMEOUT, "it was alone");
+}
+
+static enum driver_status slow_set(void *self, const struct driver_order *order, struct driver_state *got,
+                                   struct error *err)
+{
+    return meet_the_others(MOST) ? fake_set(self, order, got, err) : driver_fail(err, DRIVER_TIMEOUT, "it was alone");
+}
+
+static void one_that_hangs_keeps_no_other_from_going_back(void **state)
+{
+    (void)state;
+    static const struct driver_ops slow_ops = {.name = "slow", .get = slow_get, .set = slow_set};
+    struct fleet fleet = fleet_of(MOST, 5000);
+    struct driver_state got = {0};
+    struct error err = {0};
+    for (size_t i = 0; i < MOST; i++)
+        members[i].ops = &slow_ops;
+    inside = 0;
+    assert_int_equal(fleet_get(&fleet, &got, &err), DRIVER_OK);
+    inside = 0;
+    assert_int_equal(set(&fleet, 0, &err), DRIVER_OK);
+    /* Nobody was looked at first. */
+    assert_int_equal(inside, MOST);
+}
+
 static void stable_is_tried_also_where_nobody_can_be_looked_at(void **state)
 {
     (void)state;
@@ -516,6 +568,7 @@ int main(void)
         cmocka_unit_test(what_had_nothing_gets_nothing_back_and_no_lease),
         cmocka_unit_test(a_put_back_that_fails_is_told),
         cmocka_unit_test(stable_is_tried_everywhere),
+        cmocka_unit_test(one_that_hangs_keeps_no_other_from_going_back),
         cmocka_unit_test(stable_is_tried_also_where_nobody_can_be_looked_at),
         cmocka_unit_test(the_gravest_failure_is_told),
         cmocka_unit_test(lowering_comes_before_raising),
