@@ -20,7 +20,7 @@ static int run(const struct options *options)
     ok = ok && engine_advance(engine, &err);
     while (ok && options->wait && !has_moved(engine, step)) {
         engine_rest(engine);
-        sleep_until(engine_next_look_ms(engine));
+        pause_for(engine_next_look_ms(engine) - wall_clock_ms());
         ok = engine_advance(engine, &err);
     }
     return conclude(options, engine, store, ok, &err);

@@ -88,7 +88,7 @@ char *rollout_id(struct store *store, const char *text, struct error *err);
 char *read_file(const char *path, size_t *length, struct error *err);         /* "-": standard input; at most 256 MiB */
 bool write_output(const char *path, const char *text, struct error *err);     /* NULL or "-": stdout; else by rename */
 bool parse_share(const char *text, int32_t *basis_points, struct error *err); /* 5%, 0.25 */
-void sleep_until(int64_t at_ms); /* or a signal; at least 50 ms, so that nothing spins */
+void pause_for(int64_t ms); /* or until a signal; at least 50 ms, so that nothing spins */
 int exit_of_decision(enum decision decision);
 int exit_of_state(enum rollout_state state);
 

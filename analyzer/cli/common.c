@@ -183,12 +183,11 @@ bool parse_share(const char *text, int32_t *basis_points, struct error *err)
     return true;
 }
 
-void sleep_until(int64_t at_ms)
+void pause_for(int64_t ms)
 {
     enum { LEAST_MS = 50 };
-    int64_t left_ms = at_ms - wall_clock_ms();
-    left_ms = left_ms < LEAST_MS ? LEAST_MS : left_ms;
-    struct timespec time = {(time_t)(left_ms / 1000), (long)(left_ms % 1000) * 1000000};
+    ms = ms < LEAST_MS ? LEAST_MS : ms;
+    struct timespec time = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
     nanosleep(&time, NULL);
 }
 

@@ -101,7 +101,7 @@ static bool watch(struct guard *guard, const char *path, bool once, struct error
             prune(guard->store, &pruned_ms);
         supervisor_tell("WATCHDOG=1");
         /* One that could not be ended is tried again, but not at once. */
-        sleep_until(wall_clock_ms() + (ok && wait_ms > 0 && wait_ms < POLL_MS ? wait_ms : POLL_MS));
+        pause_for(ok && wait_ms > 0 && wait_ms < POLL_MS ? wait_ms : POLL_MS);
     }
     if (guard->only)
         prune(guard->store, &pruned_ms);

@@ -56,9 +56,10 @@ static bool order_abort(struct engine *engine, const char *reason, struct error 
  * somebody changed. */
 static void wait_for_look(struct engine *engine)
 {
-    int64_t next_ms = engine_next_look_ms(engine), soon_ms = wall_clock_ms() + 1000;
+    enum { MOST_MS = 1000 };
+    int64_t left_ms = engine_next_look_ms(engine) - wall_clock_ms();
     engine_rest(engine);
-    sleep_until(next_ms < soon_ms ? next_ms : soon_ms);
+    pause_for(left_ms < MOST_MS ? left_ms : MOST_MS);
 }
 
 /* To the end. What made it impossible to go on is the answer, once traffic is on stable. */
@@ -68,7 +69,7 @@ static bool go_on(struct engine *engine, struct live *live, struct error *err)
     while (!rollout_ended(engine_rollout(engine))) {
         if (stopped && !going_back(engine)) {
             if (!order_abort(engine, "interrupted", err))
-                sleep_until(0);
+                pause_for(0);
             live_update(live, engine, err);
             continue;
         }

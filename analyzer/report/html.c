@@ -9,6 +9,7 @@
 #include "base/duration.h"
 #include "base/memory.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -55,11 +56,8 @@ static void put_head(struct strbuf *out, const struct report *report, const stru
     put_fact(out, "Traffic now", story->traffic);
     put_fact(out, "What to do", story->next);
     strbuf_puts(out, "</dl>\n<p class=\"soft\">");
-    if (story->last->look == 0)
-        strbuf_puts(out, "Before the first look");
-    else
-        strbuf_printf(out, "Look %s", format_count(story->last->look, TEXT));
-    strbuf_puts(out, ", ");
+    const char *look = look_words(story, TEXT);
+    strbuf_printf(out, "%c%s, ", toupper((unsigned char)*look), look + 1);
     put_time(out, story->last->at_ms);
     if (report->rollout) {
         strbuf_puts(out, ", rollout ");

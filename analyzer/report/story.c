@@ -607,6 +607,14 @@ struct story *story_tell(const struct report *report)
     return story;
 }
 
+const char *look_words(const struct story *story, char text[FORMAT_TEXT])
+{
+    if (story->last->look == 0)
+        return "no look on record";
+    snprintf(text, FORMAT_TEXT, "look %s", format_count(story->last->look, TEXT));
+    return text;
+}
+
 void story_free(struct story *story)
 {
     if (!story)

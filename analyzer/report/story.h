@@ -38,6 +38,9 @@ struct story {
 struct story *story_tell(const struct report *report);
 void story_free(struct story *story);
 
+/* "look 12"; there may be none yet, or none any more. */
+const char *look_words(const struct story *story, char text[FORMAT_TEXT]);
+
 /* How full a bar of evidence is: 0 to 1. Nothing, less than nothing, or nothing to reach: 0. */
 double evidence_fill(double value, double needed);
 

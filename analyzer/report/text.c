@@ -30,9 +30,7 @@ static void put_heading(struct strbuf *out, const struct report *report, const s
     put_labelled(out, "To blame", story->blame);
     put_labelled(out, "Traffic", story->traffic);
     put_labelled(out, "To do", story->next);
-    char *when = story->last->look == 0 ? mem_printf("before the first look, %s", format_time(story->last->at_ms, TEXT))
-                                        : mem_printf("look %s, %s", format_count(story->last->look, TEXT),
-                                                     format_time(story->last->at_ms, TEXT));
+    char *when = mem_printf("%s, %s", look_words(story, TEXT), format_time(story->last->at_ms, TEXT));
     put_labelled(out, "At", when);
     free(when);
     if (report->rollout)
