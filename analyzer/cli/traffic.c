@@ -17,7 +17,8 @@ enum { DRAIN_MS = 30000 };
 /* What is asked for, read from the command line. */
 struct request {
     const struct word *word;
-    const char *policy;
+    const char *path;
+    const struct policy *policy;
     uint32_t share_bp;
     enum track track;
     int64_t timeout_ms;
@@ -195,13 +196,23 @@ static void show_report(const struct options *options, const struct driver_repor
     print_json(object);
 }
 
+/* A step that the balancer cannot give would end a rollout in the middle of its way. */
+static void check_steps(const struct driver *driver, const struct policy *policy, struct driver_report *report)
+{
+    for (size_t i = 0; i < policy->step_count; i++) {
+        struct error err = {0};
+        if (driver_can_give(driver, policy->steps[i].weight_bp, &err) != DRIVER_OK)
+            driver_find(report, true, "step %zu of the policy: %s", i + 1, err.text);
+    }
+}
+
 /* What was found before the balancer fell silent is shown too. */
 static int run_check(const struct options *options, struct driver *driver, const struct request *request)
 {
-    (void)request;
     struct error err = {0};
     struct driver_report report;
     enum driver_status status = driver_check(driver, &report, &err);
+    check_steps(driver, request->policy, &report);
     show_report(options, &report, status == DRIVER_OK);
     int code = status != DRIVER_OK ? fail(&err) : any_wrong(&report) ? ERROR_DATA : 0;
     driver_report_free(&report);
@@ -246,7 +257,7 @@ static bool read_request(const struct options *options, struct request *request,
         return false;
     if (options->argument_count != request->word->arguments)
         return error_set(err, ERROR_USAGE, "write `haldane traffic %s`", request->word->usage);
-    request->policy = options->arguments[options->argument_count - 1];
+    request->path = options->arguments[options->argument_count - 1];
     return (!request->word->read || request->word->read(options->arguments[1], request, err)) &&
            read_timeout(options, request, err);
 }
@@ -257,7 +268,8 @@ static int run(const struct options *options)
     struct request request = {0};
     if (!read_request(options, &request, &err))
         return fail(&err);
-    struct policy *policy = load_policy(options, request.policy, &err);
+    struct policy *policy = load_policy(options, request.path, &err);
+    request.policy = policy;
     struct driver *driver = policy ? driver_open(&policy->traffic, &err) : NULL;
     int code = driver ? request.word->run(options, driver, &request) : fail(&err);
     driver_close(driver);
@@ -279,7 +291,8 @@ const struct command command_traffic = {
         "get reads the canary's share from the balancer. set gives it a share (5%), stable puts all traffic on\n"
         "stable, switch on either side at once; what is printed was read back, and it stays. drain waits until\n"
         "a side that gets no traffic has no request in flight, for 30s unless --timeout says otherwise. check\n"
-        "looks through the balancer's configuration for what a rollout would stumble over.\n\n"
+        "looks through the balancer's configuration and the policy's steps for what a rollout would stumble\n"
+        "over.\n\n"
         "A rollout that is under way does what its policy says of drift when somebody else moves the split;\n"
         "use `haldane abort` to end it.\n\n"
         "Exit codes: 0 done; 65 the balancer's configuration does not fit the policy; 69 out of reach, or requests\n"

@@ -166,15 +166,27 @@ enum driver_status driver_get(struct driver *driver, struct driver_state *got, s
     return fleet_get(&driver->fleet, got, error_or(err, &spare));
 }
 
+static enum driver_status too_much(uint32_t share_bp, struct error *err)
+{
+    return driver_fail(err, DRIVER_REFUSED, "a share of %u basis points is more than all traffic (10000)", share_bp);
+}
+
 enum driver_status driver_set(struct driver *driver, const struct driver_order *order, struct driver_state *got,
                               struct error *err)
 {
     *got = unknown;
     if (order->share_bp > BASIS_POINTS)
-        return driver_fail(err, DRIVER_REFUSED, "a share of %u basis points is more than all traffic (10000)",
-                           order->share_bp);
+        return too_much(order->share_bp, err);
     struct error spare;
     return fleet_set(&driver->fleet, order, got, error_or(err, &spare));
+}
+
+enum driver_status driver_can_give(const struct driver *driver, uint32_t share_bp, struct error *err)
+{
+    if (share_bp > BASIS_POINTS)
+        return too_much(share_bp, err);
+    struct error spare;
+    return fleet_can_give(&driver->fleet, share_bp, error_or(err, &spare));
 }
 
 enum driver_status driver_counters(struct driver *driver, struct balancer_counters *got, struct error *err)

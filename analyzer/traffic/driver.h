@@ -18,6 +18,10 @@
  * time is the balancer's own, asked for with every order, so that its clock need not agree with ours. It never ends
  * later than asked, and at most a second earlier. DRIVER_LEASE says whether the balancer can do this.
  *
+ * Saved. Where the balancer keeps its share in a file that cannot be written, a driver may refuse a raise. What comes
+ * into force all the same is DRIVER_OK with `unsaved`. The same order again tries to write the file again, and
+ * `unsaved` is false once that worked. Where there is no file to write, nothing is `unsaved`.
+ *
  * none moves nothing and knows nothing: `set` is DRIVER_OK with the share that was asked for and a `detail` that asks a
  * person to move the traffic; `get` and `counters` are DRIVER_UNSUPPORTED, and the caller's record of the last `set` is
  * the truth, also for another process. Its `capabilities` are 0.
@@ -69,6 +73,7 @@ struct driver_state {
     int64_t lease_left_ms; /* by the balancer's clock; -1: no lease */
     uint32_t up[TRACKS];   /* servers that are up; 0 also where it is not known (see `health_known`) */
     bool health_known;     /* every server of both tracks has a health check, and the balancer tells */
+    bool unsaved; /* in force, but a restart or reload of the balancer would bring another share: see `detail` */
     uint32_t capabilities;
     char detail[256]; /* for a person: "stable1 95, canary1 5" */
 };
@@ -116,6 +121,16 @@ enum driver_status driver_drain(struct driver *driver, enum track track, int64_t
  */
 enum driver_status driver_check(struct driver *driver, struct driver_report *report, struct error *err);
 void driver_report_free(struct driver_report *report);
+
+/* Adds a finding. */
+void driver_find(struct driver_report *report, bool wrong, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/*
+ * DRIVER_OK if the balancer's granularity allows a share, as far as the policy alone tells; else DRIVER_REFUSED, and
+ * `err` names the nearest share that it can give. Contacts nobody: `set` may still be refused for another reason.
+ */
+enum driver_status driver_can_give(const struct driver *driver, uint32_t share_bp, struct error *err);
 
 /* Whether a share that was read back is near enough to one that was asked for to be it (weights_tolerance()). */
 bool driver_is_share(uint32_t got_bp, uint32_t asked_bp);

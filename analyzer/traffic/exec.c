@@ -6,8 +6,13 @@
  * The program is not trusted: what it read back is held against the order, and an answer that is not whole is a failure
  * that names the field. After `set` such a failure is a mismatch, because the share may have changed. What the program
  * can do is asked once, and before it is set; only an order to return to stable goes out first.
+ *
+ * A program may outlive a haldane that is killed, and would move traffic after somebody else has brought it back. So
+ * `set` runs under a lock that the program inherits (exec_lock.h), and a share of 0 that was set without it is not
+ * proven.
  */
 #include "analyzer/traffic/exec_answer.h"
+#include "analyzer/traffic/exec_lock.h"
 #include "analyzer/traffic/ops.h"
 #include "analyzer/traffic/process.h"
 
@@ -34,6 +39,7 @@ struct exec {
 struct request {
     const char *op;
     const struct driver_order *order; /* of `set`; else NULL */
+    struct exec_lock *lock;           /* of `set`, for the program to hold, and let go of at its end; else NULL */
     const char *track;                /* of `drain`; else NULL */
 };
 
@@ -128,6 +134,24 @@ static enum driver_status told(const struct exec *exec, const struct request *re
                        exec->shown, request->op, code, said, line);
 }
 
+/* One that was killed may have children that were not, and nobody knows what it had begun. */
+static bool ended_by_itself(enum driver_status status, const struct process_result *result)
+{
+    return status == DRIVER_OK && result->exit_code <= 128;
+}
+
+static enum driver_status run(struct exec *exec, const struct request *request, char *const *variables,
+                              const char *input, int64_t deadline_ms, struct process_result *result, struct error *err)
+{
+    const char *const *environment = (const char *const *)variables;
+    if (!request->lock)
+        return process_run(exec->words, environment, input, deadline_ms, result, err);
+    struct process_hold hold = exec_lock_hold(request->lock);
+    enum driver_status status = process_run_holding(exec->words, environment, input, deadline_ms, &hold, result, err);
+    exec_lock_release(request->lock, ended_by_itself(status, result));
+    return status;
+}
+
 /* Runs the program; on DRIVER_OK it ended with 0, and `result` holds its answer. The caller frees `result`. */
 static enum driver_status ask(struct exec *exec, const struct request *request, int64_t deadline_ms,
                               struct process_result *result, struct error *err)
@@ -136,8 +160,7 @@ static enum driver_status ask(struct exec *exec, const struct request *request, 
     int64_t now_ms = wall_clock_ms();
     char *input = request_json(request, now_ms);
     request_environment(request, now_ms, variables);
-    enum driver_status status =
-        process_run(exec->words, (const char *const *)variables, input, deadline_ms, result, err);
+    enum driver_status status = run(exec, request, variables, input, deadline_ms, result, err);
     if (status != DRIVER_OK)
         error_prefix(err, "%s", request->op);
     else if (result->exit_code != 0)
@@ -243,12 +266,13 @@ static enum driver_status unproven(struct error *err)
     return driver_fail(err, DRIVER_MISMATCH, "%s", text);
 }
 
-static enum driver_status set_and_check(struct exec *exec, const struct driver_order *order, struct driver_state *got,
-                                        struct error *err)
+static enum driver_status set_and_check(struct exec *exec, const struct driver_order *order, struct exec_lock *lock,
+                                        struct driver_state *got, struct error *err)
 {
     char where[WHERE];
     struct process_result result = {0};
-    enum driver_status status = ask(exec, &(struct request){.op = "set", .order = order}, deadline(), &result, err);
+    const struct request request = {.op = "set", .order = order, .lock = lock};
+    enum driver_status status = ask(exec, &request, deadline(), &result, err);
     bool too_much = status == DRIVER_REFUSED && result.output_length >= PROCESS_OUTPUT_MAX;
     if (too_much ||
         (status == DRIVER_OK && !exec_parse_state(result.output, result.output_length, answer_of(exec, "set", where),
@@ -258,6 +282,23 @@ static enum driver_status set_and_check(struct exec *exec, const struct driver_o
         status = check_read_back(exec, order, got, err);
     process_result_free(&result);
     return status;
+}
+
+/* Nothing blocks the way back to stable. But what still holds the lock could undo it, so it is a failure all the same.
+ */
+static enum driver_status set_in_turn(struct exec *exec, const struct driver_order *order, struct driver_state *got,
+                                      struct error *err)
+{
+    struct exec_lock lock;
+    struct error why = {0};
+    enum driver_status turn = exec_lock_take(exec->words, order->share_bp, &lock, &why);
+    if (turn != DRIVER_OK && order->share_bp > 0)
+        return driver_fail(err, turn, "%s set: nothing was changed: %s", exec->shown, why.text);
+    enum driver_status status = set_and_check(exec, order, turn == DRIVER_OK ? &lock : NULL, got, err);
+    if (turn == DRIVER_OK || status != DRIVER_OK)
+        return status;
+    return driver_fail(err, turn, "%s set: 0 %% was set and read back, but this is not sure to stay: %s", exec->shown,
+                       why.text);
 }
 
 /* The way back to stable waits for no question: what the program can do is asked afterwards then. */
@@ -273,7 +314,7 @@ static enum driver_status exec_set(void *self, const struct driver_order *order,
     if (order->share_bp > 0)
         status = learn(exec, err);
     if (status == DRIVER_OK)
-        status = set_and_check(exec, order, got, err);
+        status = set_in_turn(exec, order, got, err);
     if (status != DRIVER_OK || exec->asked)
         return status;
     struct error unknown;

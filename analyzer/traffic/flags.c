@@ -122,6 +122,12 @@ static enum driver_status count_for(const struct flags *f, uint32_t share_bp, ui
                        f->dialect->name, f->dialect->buckets, share_bp / 100.0, share / 100);
 }
 
+static enum driver_status flags_can_give(const void *self, uint32_t share_bp, struct error *err)
+{
+    uint32_t count;
+    return count_for(self, share_bp, &count, err);
+}
+
 /* ---- looking ---- */
 
 static enum driver_status open_folder(const struct flags *f, int *folder, struct error *err)
@@ -398,7 +404,7 @@ static bool put_aside(int folder)
     return renameat(folder, "current", folder, name) == 0;
 }
 
-/* Lets `current` point to `target` and makes that durable. */
+/* Lets `current` point to `target`. */
 static bool point_to(int folder, const char *target)
 {
     unlinkat(folder, ".current.new", 0);
@@ -407,21 +413,22 @@ static bool point_to(int folder, const char *target)
     bool ok = renameat(folder, ".current.new", folder, "current") == 0;
     if (!ok && (errno == EISDIR || errno == ENOTEMPTY || errno == EEXIST))
         ok = put_aside(folder) && renameat(folder, ".current.new", folder, "current") == 0;
-    return ok && fsync(folder) == 0;
+    return ok;
 }
 
 /* Undoes a raise that cannot be proven. The folder of before is still there; if there was none, stable had it all. */
 static void put_back(const struct flags *f, int folder, const struct view *before, struct error *err)
 {
-    bool ok =
-        *before->link ? point_to(folder, before->link) : unlinkat(folder, "current", 0) == 0 && fsync(folder) == 0;
+    bool ok = *before->link ? point_to(folder, before->link) : unlinkat(folder, "current", 0) == 0;
+    bool lasting = fsync(folder) == 0;
     struct error why = *err;
     if (!ok)
         error_set(err, why.code, "%s; the share of before could NOT be put back: take %s/current away", why.text,
                   f->folder);
     else
-        error_set(err, why.code, "%s; %s", why.text,
-                  *before->link ? "the share of before was put back" : "stable has all traffic again");
+        error_set(err, why.code, "%s; %s%s", why.text,
+                  *before->link ? "the share of before was put back" : "stable has all traffic again",
+                  lasting ? "" : ", but a power cut may undo that");
 }
 
 /* ---- setting ---- */
@@ -431,6 +438,7 @@ struct change {
     struct share_page page;
     char name[NAME_ROOM];
     bool emptied; /* there was no room for the page */
+    int unsaved;  /* errno: why a power cut may undo it; 0: it may not */
 };
 
 static bool is_done(const struct view *view, const struct change *change)
@@ -464,18 +472,32 @@ static enum driver_status excuse(enum driver_status status, struct driver_state 
     return DRIVER_OK;
 }
 
+static void tell_unsaved(const struct flags *f, const struct change *change, struct driver_state *got)
+{
+    size_t used = strlen(got->detail);
+    got->unsaved = true;
+    got->capabilities &= ~(uint32_t)DRIVER_PERSIST;
+    snprintf(got->detail + used, sizeof got->detail - used,
+             "; a power cut may bring the share of before back: cannot make %s durable: %s", f->folder,
+             strerror(change->unsaved));
+}
+
 static enum driver_status finish(const struct flags *f, int folder, const struct view *before,
                                  const struct change *change, struct driver_state *got, struct error *err)
 {
     struct view view;
     bool seen, raises = change->count > before->count;
     enum driver_status status = prove(f, change, &view, &seen, err);
+    if (status == DRIVER_OK && raises && change->unsaved)
+        status = driver_fail(err, DRIVER_REFUSED, "cannot make %s durable: %s", f->folder, strerror(change->unsaved));
     if (status != DRIVER_OK && raises) {
         put_back(f, folder, before, err);
         seen = look_at(f, folder, &view, NULL) == DRIVER_OK;
     }
     if (seen)
         tell_state(f, &view, got);
+    if (change->unsaved && !raises)
+        tell_unsaved(f, change, got);
     return status == DRIVER_OK || raises ? status : excuse(status, got, err);
 }
 
@@ -506,7 +528,7 @@ static enum driver_status empty_current(const struct flags *f, int folder, struc
     bool ok = true;
     for (uint32_t i = 0; i < f->dialect->buckets; i++)
         ok &= unlinkat(current, bucket_name(f->dialect, i, name), 0) == 0 || errno == ENOENT;
-    ok &= fsync(current) == 0;
+    change->unsaved = fsync(current) == 0 ? 0 : errno;
     close(current);
     if (!ok)
         return DRIVER_REFUSED;
@@ -533,7 +555,12 @@ static enum driver_status set_locked(const struct flags *f, int folder, const st
         status = change_share(f, folder, &before, &change, err);
     if (status == DRIVER_REFUSED && order->share_bp == 0)
         status = empty_current(f, folder, &change, err);
-    return status == DRIVER_OK ? finish(f, folder, &before, &change, got, err) : status;
+    if (status != DRIVER_OK)
+        return status;
+    /* Also when there was nothing to do: whoever did it may have died before this. */
+    if (fsync(folder) != 0)
+        change.unsaved = errno;
+    return finish(f, folder, &before, &change, got, err);
 }
 
 static enum driver_status flags_set(void *self, const struct driver_order *order, struct driver_state *got,
@@ -644,10 +671,12 @@ const struct driver_ops flags_nginx_ops = {.name = "nginx",
                                            .close = flags_close,
                                            .get = flags_get,
                                            .set = flags_set,
-                                           .check = flags_check};
+                                           .check = flags_check,
+                                           .can_give = flags_can_give};
 const struct driver_ops flags_caddy_ops = {.name = "caddy",
                                            .open = open_caddy,
                                            .close = flags_close,
                                            .get = flags_get,
                                            .set = flags_set,
-                                           .check = flags_check};
+                                           .check = flags_check,
+                                           .can_give = flags_can_give};

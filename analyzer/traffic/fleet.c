@@ -66,6 +66,23 @@ static enum driver_status gravest(const struct answer *answers, size_t count)
     return worst;
 }
 
+/*
+ * A member that is fenced belongs to another rollout. On the way back this must not hide a member that may still have a
+ * share: whoever is told that he is fenced goes, and nobody would be left to look after it.
+ */
+static enum driver_status gravest_to_stable(const struct answer *answers, size_t count)
+{
+    enum driver_status worst = DRIVER_OK;
+    bool fenced = false;
+    for (size_t i = 0; i < count; i++) {
+        if (answers[i].status == DRIVER_FENCED)
+            fenced = true;
+        else if (gravity(answers[i].status) > gravity(worst))
+            worst = answers[i].status;
+    }
+    return worst == DRIVER_OK && fenced ? DRIVER_FENCED : worst;
+}
+
 static enum driver_status fail_with(struct error *err, enum driver_status status, struct strbuf *text)
 {
     driver_fail(err, status, "%s", text->text);
@@ -73,16 +90,16 @@ static enum driver_status fail_with(struct error *err, enum driver_status status
     return status;
 }
 
-/* All of the failures in one text, under the gravest status; `after` (may be "") ends it. */
-static enum driver_status fail_together(const struct answer *answers, size_t count, const char *after,
-                                        struct error *err)
+/* All of the failures in one text, under `status`; `after` (may be "") ends it. */
+static enum driver_status fail_together(const struct answer *answers, size_t count, enum driver_status status,
+                                        const char *after, struct error *err)
 {
     struct strbuf text = {0};
     for (size_t i = 0; i < count; i++)
         if (answers[i].status != DRIVER_OK)
             strbuf_printf(&text, "%s%s", text.length ? "; " : "", answers[i].err.text);
     strbuf_puts(&text, after);
-    return fail_with(err, gravest(answers, count), &text);
+    return fail_with(err, status, &text);
 }
 
 static enum driver_status member_lacks(const struct fleet *fleet, size_t i, const char *what, struct error *err)
@@ -200,6 +217,7 @@ static void merge_member(const struct driver_state *one, struct driver_state *al
     for (int t = 0; t < TRACKS; t++)
         all->up[t] = one->up[t] < all->up[t] ? one->up[t] : all->up[t];
     all->health_known &= one->health_known;
+    all->unsaved |= one->unsaved;
     all->capabilities &= one->capabilities;
 }
 
@@ -244,9 +262,11 @@ enum driver_status fleet_get(const struct fleet *fleet, struct driver_state *got
         return fleet->members[0].ops->get(fleet->members[0].self, got, err);
     struct answer *answers = mem_alloc(fleet->count, sizeof *answers);
     look_at_all(fleet, answers);
-    enum driver_status status = gravest(answers, fleet->count) == DRIVER_OK
-                                    ? merge(answers, fleet->count, got, err)
-                                    : fail_together(answers, fleet->count, "", err);
+    enum driver_status status = gravest(answers, fleet->count);
+    if (status == DRIVER_OK)
+        status = merge(answers, fleet->count, got, err);
+    else
+        fail_together(answers, fleet->count, status, "", err);
     free(answers);
     return status;
 }
@@ -268,7 +288,7 @@ static bool is_blind_raise(const struct answer *before, size_t count, const stru
         known += before[i].status == DRIVER_OK;
         raises += is_raise(&before[i], order);
     }
-    return order->share_bp > 0 && known < count && (raises || !known);
+    return known < count && (raises || !known);
 }
 
 static void lower_all(const struct fleet *fleet, const struct driver_order *order, const struct answer *before,
@@ -326,19 +346,49 @@ static char *raise_all(const struct fleet *fleet, const struct driver_order *ord
     return NULL;
 }
 
+/* What is back and not saved is not proven to stay back. Beside one that is fenced this is told as a failure. */
+static void doubt_unsaved(const struct fleet *fleet, struct answer *after)
+{
+    for (size_t i = 0; i < fleet->count; i++) {
+        struct answer *one = &after[i];
+        if (one->status != DRIVER_OK || !one->state.unsaved)
+            continue;
+        one->status = driver_fail(&one->err, DRIVER_REFUSED, "%s", one->state.detail);
+        name_member(fleet, i, &one->err);
+    }
+}
+
+/* Nobody is looked at first: one that does not answer would only keep the others. */
+static enum driver_status set_all_to_stable(const struct fleet *fleet, const struct driver_order *order,
+                                            struct answer *after, struct driver_state *got, struct error *err)
+{
+    struct job *jobs = new_jobs(fleet, order, after);
+    do_jobs(jobs, fleet->count);
+    free(jobs);
+    enum driver_status status = gravest_to_stable(after, fleet->count);
+    if (status == DRIVER_OK)
+        return merge(after, fleet->count, got, err);
+    if (status == DRIVER_FENCED) {
+        doubt_unsaved(fleet, after);
+        status = gravest_to_stable(after, fleet->count);
+    }
+    return fail_together(after, fleet->count, status, "", err);
+}
+
 static enum driver_status set_all(const struct fleet *fleet, const struct driver_order *order, struct answer *before,
                                   struct answer *after, struct driver_state *got, struct error *err)
 {
-    /* To go back nobody need be looked at first: one that does not answer would only keep the others. */
-    if (order->share_bp > 0)
-        look_at_all(fleet, before);
+    look_at_all(fleet, before);
     bool blind = is_blind_raise(before, fleet->count, order);
     lower_all(fleet, order, before, blind, after);
-    if (blind || gravest(after, fleet->count) != DRIVER_OK)
-        return fail_together(after, fleet->count, blind ? "; nothing was raised" : "", err);
+    enum driver_status status = gravest(after, fleet->count);
+    if (blind || status != DRIVER_OK)
+        return fail_together(after, fleet->count, status, blind ? "; nothing was raised" : "", err);
     char *undone = raise_all(fleet, order, before, after);
-    enum driver_status status =
-        undone ? fail_together(after, fleet->count, undone, err) : merge(after, fleet->count, got, err);
+    if (undone)
+        status = fail_together(after, fleet->count, gravest(after, fleet->count), undone, err);
+    else
+        status = merge(after, fleet->count, got, err);
     free(undone);
     return status;
 }
@@ -349,13 +399,29 @@ enum driver_status fleet_set(const struct fleet *fleet, const struct driver_orde
     if (fleet->count == 1)
         return fleet->members[0].ops->set(fleet->members[0].self, order, got, err);
     struct answer *before = mem_alloc(fleet->count, sizeof *before), *after = mem_alloc(fleet->count, sizeof *after);
-    enum driver_status status = set_all(fleet, order, before, after, got, err);
+    enum driver_status status = order->share_bp == 0 ? set_all_to_stable(fleet, order, after, got, err)
+                                                     : set_all(fleet, order, before, after, got, err);
     free(before);
     free(after);
     return status;
 }
 
 /* ---- the others ---- */
+
+enum driver_status fleet_can_give(const struct fleet *fleet, uint32_t share_bp, struct error *err)
+{
+    for (size_t i = 0; i < fleet->count; i++) {
+        const struct fleet_member *member = &fleet->members[i];
+        enum driver_status status =
+            member->ops->can_give ? member->ops->can_give(member->self, share_bp, err) : DRIVER_OK;
+        if (status == DRIVER_OK)
+            continue;
+        if (fleet->count > 1)
+            name_member(fleet, i, err);
+        return status;
+    }
+    return DRIVER_OK;
+}
 
 static void add_arm(const struct balancer_arm *one, struct balancer_arm *all)
 {
@@ -414,7 +480,7 @@ enum driver_status fleet_drain(const struct fleet *fleet, enum track track, int6
     }
     enum driver_status status = gravest(answers, fleet->count);
     if (status != DRIVER_OK)
-        fail_together(answers, fleet->count, "", err);
+        fail_together(answers, fleet->count, status, "", err);
     free(answers);
     return status;
 }
@@ -445,7 +511,7 @@ enum driver_status fleet_check(const struct fleet *fleet, struct driver_report *
         answers[i].status = check_member(fleet, i, report, &answers[i].err);
     enum driver_status status = gravest(answers, fleet->count);
     if (status != DRIVER_OK)
-        fail_together(answers, fleet->count, "", err);
+        fail_together(answers, fleet->count, status, "", err);
     free(answers);
     return status;
 }

@@ -13,7 +13,8 @@
  * between two accounts of the share, a restart must find the smaller one.
  *
  * Lowering goes on without lock, file or a look at the servers, if it has to: then a restart may bring the old share
- * back, and the answer says so and leaves DRIVER_PERSIST out.
+ * back, and the answer is `unsaved` and leaves DRIVER_PERSIST out. Every order writes the file, also one that the
+ * balancer has already, so that the same order given again saves it in the end.
  */
 #include "analyzer/traffic/durable.h"
 #include "analyzer/traffic/haproxy_socket.h"
@@ -437,6 +438,7 @@ static void take_lock(struct turn *turn)
 
 static void tell_unsaved(const struct turn *turn, struct driver_state *got)
 {
+    got->unsaved = true;
     got->capabilities &= ~(uint32_t)DRIVER_PERSIST;
     char *text =
         mem_printf("a restart of HAProxy may bring an older share back: %.140s; %s", turn->unsaved.text, got->detail);
@@ -549,8 +551,13 @@ static void find_map_file(const struct map *m, const struct sight *sight, struct
         return;
     }
     haproxy_find_file("map", m->file, report);
-    if (durable_read(m->file, &text, &why) != DRIVER_OK || !text) {
-        driver_find(report, true, "map: %s", text ? why.text : "the file is not there; HAProxy will not start without");
+    enum driver_status status = durable_read(m->file, &text, &why);
+    if (status != DRIVER_OK) {
+        driver_find(report, true, "map: %s", why.text);
+        return;
+    }
+    if (!text) {
+        driver_find(report, true, "map: %s is not there; HAProxy will not start without", m->file);
         return;
     }
     char *answer = as_answer(text);
@@ -605,6 +612,7 @@ static enum driver_status map_check(void *self, struct driver_report *report, st
         status = find_uses(m, deadline_ms, report, err);
     if (status == DRIVER_OK && sight.seen == DRIVER_OK) {
         haproxy_find_misfits(&m->haproxy, &sight.view, report);
+        haproxy_find_down(&m->haproxy, &sight.view, report);
         haproxy_find_weaknesses(&m->haproxy, &sight.view, report);
         for (size_t i = 0; i < m->haproxy.backend_count; i++)
             find_net(&m->haproxy, &sight.view, i, report);

@@ -4,6 +4,7 @@
  */
 #include "analyzer/traffic/haproxy_view.h"
 
+#include "analyzer/model/verdict.h"
 #include "analyzer/traffic/haproxy_socket.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
@@ -53,11 +54,10 @@ static bool named_twice(const struct haproxy *h)
 
 static bool add_server(struct haproxy *h, enum track track, const char *server, const char *backend, struct error *err)
 {
-    static const char *const keys[TRACKS] = {[TRACK_STABLE] = "stable", [TRACK_CANARY] = "canary"};
     const char *slash = backend || !server ? NULL : strchr(server, '/');
     if (!backend && !slash)
         return error_set(err, ERROR_DATA, "traffic.%s: '%s' is no server with its backend; write BACKEND/SERVER",
-                         keys[track], server ? server : "");
+                         track_names[track], server ? server : "");
     char *own = slash ? mem_strndup(server, (size_t)(slash - server)) : mem_strdup(backend);
     const char *name = slash ? slash + 1 : server;
     bool valid = valid_name(own) && valid_name(name);
@@ -66,8 +66,8 @@ static bool add_server(struct haproxy *h, enum track track, const char *server, 
             (struct haproxy_target){.name = mem_strdup(name), .track = track, .backend = add_backend(h, own)};
     free(own);
     if (!valid)
-        return error_set(err, ERROR_DATA, "traffic.%s: '%s' cannot be the name of a server in HAProxy", keys[track],
-                         server ? server : "");
+        return error_set(err, ERROR_DATA, "traffic.%s: '%s' cannot be the name of a server in HAProxy",
+                         track_names[track], server ? server : "");
     return !named_twice(h) ||
            error_set(err, ERROR_DATA, "traffic: server %s is named twice; it can be of one track only", server);
 }
@@ -75,13 +75,13 @@ static bool add_server(struct haproxy *h, enum track track, const char *server, 
 static bool add_servers(struct haproxy *h, const struct policy_balancer *balancer, const char *backend,
                         struct error *err)
 {
-    static const char *const keys[TRACKS] = {[TRACK_STABLE] = "stable", [TRACK_CANARY] = "canary"};
     size_t total = balancer->server_count[TRACK_STABLE] + balancer->server_count[TRACK_CANARY];
     h->targets = mem_alloc(total, sizeof *h->targets);
     h->backends = mem_alloc(total, sizeof *h->backends);
     for (size_t track = 0; track < TRACKS; track++) {
         if (balancer->server_count[track] == 0)
-            return error_set(err, ERROR_DATA, "traffic.%s: name at least one server of the backend", keys[track]);
+            return error_set(err, ERROR_DATA, "traffic.%s: name at least one server of the backend",
+                             track_names[track]);
         for (size_t i = 0; i < balancer->server_count[track]; i++)
             if (!add_server(h, (enum track)track, balancer->servers[track][i], backend, err))
                 return false;
@@ -100,6 +100,7 @@ bool haproxy_init(struct haproxy *h, const struct policy_balancer *balancer, con
         return false;
     if (backend && !valid_name(backend))
         return error_set(err, ERROR_DATA, "traffic.backend: '%s' cannot be the name of a backend in HAProxy", backend);
+    h->tracks_apart = !backend;
     h->socket = mem_strdup(balancer->socket);
     h->master = mem_strdup(balancer->master);
     return add_servers(h, balancer, backend, err);
@@ -264,11 +265,17 @@ enum driver_status haproxy_look(const struct haproxy *h, int64_t deadline_ms, st
 
 /* ---- what was seen ---- */
 
+static bool is_idle(const struct haproxy *h, const struct haproxy_server *server)
+{
+    return h->tracks_apart && haproxy_server_up(server) && server->weight == 0;
+}
+
 size_t haproxy_count_up(const struct haproxy *h, const struct haproxy_view *view, enum track track)
 {
     size_t up = 0;
     for (size_t i = 0; i < h->count; i++)
-        up += h->targets[i].track == track && view->named[i] && haproxy_server_up(view->named[i]);
+        up += h->targets[i].track == track && view->named[i] && haproxy_server_up(view->named[i]) &&
+              !is_idle(h, view->named[i]);
     return up;
 }
 
@@ -308,7 +315,9 @@ char *haproxy_describe(const struct haproxy *h, const struct haproxy_view *view,
             continue;
         const struct haproxy_target *target = &h->targets[i];
         strbuf_printf(&text, "%s%.60s/%.60s%s", text.length ? ", " : "", h->backends[target->backend], target->name,
-                      view->named[i] ? haproxy_health_word(view->named[i]) : " missing");
+                      !view->named[i]              ? " missing"
+                      : is_idle(h, view->named[i]) ? " weight 0"
+                                                   : haproxy_health_word(view->named[i]));
     }
     return strbuf_take(&text);
 }
@@ -327,8 +336,8 @@ enum driver_status haproxy_may_raise(const struct haproxy *h, const struct hapro
         return DRIVER_OK;
     return driver_fail(err, DRIVER_UNHEALTHY,
                        "no canary server is up (%.400s), so the canary gets no more traffic; see why its health checks "
-                       "fail",
-                       text);
+                       "fail%s",
+                       text, h->tracks_apart ? ", and that its servers have a weight" : "");
 }
 
 enum driver_status haproxy_may_end(const struct haproxy *h, const struct haproxy_view *view, uint32_t share_bp,
@@ -407,6 +416,29 @@ void haproxy_find_misfits(const struct haproxy *h, const struct haproxy_view *vi
     find_backups(h, view, report);
     for (size_t i = 0; i < h->backend_count; i++)
         find_strangers(h, view, i, report);
+}
+
+static void find_idle(const struct haproxy *h, const struct haproxy_view *view, enum track track,
+                      struct driver_report *report)
+{
+    for (size_t i = 0; i < h->count; i++) {
+        const struct haproxy_target *target = &h->targets[i];
+        if (target->track == track && view->named[i] && is_idle(h, view->named[i]))
+            driver_find(
+                report, haproxy_count_up(h, view, track) == 0,
+                "server %s of backend %s has weight 0 and gets nobody, whatever the share is; `set server %s/%s "
+                "weight 1` on HAProxy's socket",
+                target->name, h->backends[target->backend], h->backends[target->backend], target->name);
+    }
+}
+
+void haproxy_find_down(const struct haproxy *h, const struct haproxy_view *view, struct driver_report *report)
+{
+    for (size_t t = 0; t < TRACKS; t++) {
+        find_idle(h, view, (enum track)t, report);
+        if (haproxy_count_up(h, view, (enum track)t) == 0)
+            driver_find(report, t == TRACK_STABLE, "no %s server is up; a rollout cannot begin", track_names[t]);
+    }
 }
 
 void haproxy_find_weaknesses(const struct haproxy *h, const struct haproxy_view *view, struct driver_report *report)

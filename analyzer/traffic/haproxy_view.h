@@ -21,6 +21,7 @@ struct haproxy {
     size_t backend_count;
     struct haproxy_target *targets; /* all stable servers, then all canary servers */
     size_t count;
+    bool tracks_apart; /* each track has backends of its own: a server of weight 0 gets nobody, whatever the share is */
 };
 
 /* What HAProxy shows at one moment. */
@@ -32,7 +33,8 @@ struct haproxy_view {
 
 /*
  * Fills `haproxy` from the policy's keys `socket`, `master`, `stable` and `canary`. Servers are of `backend`, or, if
- * that is NULL, are written BACKEND/SERVER. False with ERROR_DATA; haproxy_clear() in either case.
+ * that is NULL, are written BACKEND/SERVER, and the tracks are taken to be apart. False with ERROR_DATA;
+ * haproxy_clear() in either case.
  */
 bool haproxy_init(struct haproxy *haproxy, const struct policy_balancer *balancer, const char *backend,
                   struct error *err);
@@ -58,6 +60,7 @@ void haproxy_view_free(struct haproxy_view *view);
 enum driver_status haproxy_generation(const struct haproxy *haproxy, int64_t deadline_ms, uint64_t *generation,
                                       struct error *err);
 
+/* Those that can serve: up, and not taken out by weight 0 where a weight is not a share. */
 size_t haproxy_count_up(const struct haproxy *haproxy, const struct haproxy_view *view, enum track track);
 
 /* Fills `up` and `health_known`. */
@@ -69,7 +72,8 @@ void haproxy_tell(struct driver_state *got, const char *text);
 /* " DOWN", " DRAIN", " MAINT" or "". */
 const char *haproxy_health_word(const struct haproxy_server *server);
 
-/* "be_stable/web1, be_canary/web2 DOWN": the servers of `only`, or of all (TRACKS). The caller frees it. */
+/* "be_stable/web1, be_canary/web2 DOWN", of tracks that are apart also "weight 0": the servers of `only`, or of all
+ * (TRACKS). The caller frees it. */
 char *haproxy_describe(const struct haproxy *haproxy, const struct haproxy_view *view, enum track only);
 
 /* "BACKEND/SERVER". The caller frees it. */
@@ -85,6 +89,10 @@ enum driver_status haproxy_may_end(const struct haproxy *haproxy, const struct h
 
 /* What keeps traffic from being what the share says: servers missing or `backup`, and servers of neither track. */
 void haproxy_find_misfits(const struct haproxy *haproxy, const struct haproxy_view *view, struct driver_report *report);
+
+/* Tracks that no server serves, which is wrong of stable; and servers of weight 0 where that keeps them from serving.
+ */
+void haproxy_find_down(const struct haproxy *haproxy, const struct haproxy_view *view, struct driver_report *report);
 
 /* What is weak but works: no health checks, an admin socket that is gone. */
 void haproxy_find_weaknesses(const struct haproxy *haproxy, const struct haproxy_view *view,

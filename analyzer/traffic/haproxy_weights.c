@@ -233,6 +233,15 @@ static enum driver_status may_end(const struct weights *w, const struct haproxy_
     return status;
 }
 
+static enum driver_status cannot_give(const struct weights *w, size_t servers, uint32_t share_bp, double nearest,
+                                      struct error *err)
+{
+    return driver_fail(err, DRIVER_REFUSED,
+                       "%.4g %% cannot be had with %zu servers in backend %s: HAProxy's weights are whole numbers "
+                       "up to %d, and the nearest share is %.4g %%; use that, or another step",
+                       share_bp / 100.0, servers, backend_of(w), WEIGHT_MAX, nearest / 100);
+}
+
 /* Chooses the weights, and says whether they may be set. */
 static enum driver_status prepare(const struct weights *w, const struct haproxy_view *view, uint32_t share_bp,
                                   struct plan *plan, struct error *err)
@@ -242,10 +251,7 @@ static enum driver_status prepare(const struct weights *w, const struct haproxy_
         return status;
     double nearest = 0;
     if (!weights_choose(plan->weights, plan->count, share_bp, &nearest))
-        return driver_fail(err, DRIVER_REFUSED,
-                           "%.4g %% cannot be had with %zu servers in backend %s: HAProxy's weights are whole numbers "
-                           "up to %d, and the nearest share is %.4g %%; use that, or another step",
-                           share_bp / 100.0, plan->count, backend_of(w), WEIGHT_MAX, nearest / 100);
+        return cannot_give(w, plan->count, share_bp, nearest, err);
     if (weights_raise(plan->weights, plan->count))
         return may_raise(w, view, err);
     return share_bp ? DRIVER_OK : may_end(w, view, err);
@@ -336,7 +342,8 @@ static enum driver_status try_set(const struct weights *w, int64_t deadline_ms, 
 
 /*
  * HAProxy loads this file when it is reloaded. It is written after the change, for it is HAProxy's own account of it;
- * the change has been made and proved then, and stands whether the file can be written or not.
+ * the change has been made and proved then, and stands whether the file can be written or not. The same order given
+ * again changes nothing, and writes the file.
  */
 static void save_state(const struct weights *w, int64_t deadline_ms, struct driver_state *got)
 {
@@ -348,6 +355,7 @@ static void save_state(const struct weights *w, int64_t deadline_ms, struct driv
     free(answer);
     if (status == DRIVER_OK)
         return;
+    got->unsaved = true;
     got->capabilities &= ~(uint32_t)DRIVER_PERSIST;
     char *text = mem_printf("a reload of HAProxy would bring an older share back: %.140s; %s", why.text, got->detail);
     haproxy_tell(got, text);
@@ -438,10 +446,26 @@ static enum driver_status weights_check(void *self, struct driver_report *report
         find_uneven(w, &view, report);
         find_initial(w, &view, report);
         find_state_file(w, report);
+        haproxy_find_down(&w->haproxy, &view, report);
         haproxy_find_weaknesses(&w->haproxy, &view, report);
     }
     haproxy_view_free(&view);
     return status;
+}
+
+/* With all the servers that the policy names. */
+static enum driver_status weights_can_give(const void *self, uint32_t share_bp, struct error *err)
+{
+    const struct weights *w = self;
+    size_t servers[TRACKS] = {0};
+    struct weight_pair pair;
+    double nearest = 0;
+    for (size_t i = 0; i < w->haproxy.count; i++)
+        servers[w->haproxy.targets[i].track]++;
+    if (share_bp == 0 || share_bp == BASIS_POINTS ||
+        weights_pair(share_bp, servers[TRACK_STABLE], servers[TRACK_CANARY], &pair, &nearest))
+        return DRIVER_OK;
+    return cannot_give(w, w->haproxy.count, share_bp, nearest, err);
 }
 
 const struct driver_ops haproxy_weights_ops = {
@@ -453,4 +477,5 @@ const struct driver_ops haproxy_weights_ops = {
     .counters = weights_counters,
     .drain = weights_drain,
     .check = weights_check,
+    .can_give = weights_can_give,
 };

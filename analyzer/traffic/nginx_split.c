@@ -6,6 +6,10 @@
  *
  * A reload says nothing of its outcome. The file also defines the text of a page, with a number that grows with each
  * change; the change is done when nginx shows that number.
+ *
+ * Each reload loses requests and leaves old workers behind, and an order that cannot be proved is given again each
+ * second. So a file beside the split's holds the page that nginx was last told to load, and its time says when: while
+ * the probe is silent, an order that this page fulfils reloads nginx once a minute at most, whichever process asks.
  */
 #include "analyzer/traffic/durable.h"
 #include "analyzer/traffic/ops.h"
@@ -17,17 +21,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 /* Of the 10 s, so much to go forward; the rest is for the way back. */
 enum { FORWARD_MS = 5000, LOCK_MS = 2000, ASK_MS = 1000, PAUSE_MS = 20, IN_A_ROW = 5 };
 
+/* So long a silent probe is waited for before nginx is reloaded once more. */
+enum { RELOAD_AGAIN_S = 60 };
+
 static const char first_line[] = "# haldane's split of traffic: written by haldane, which needs this line.\n";
 static const char page_mark[] = "$haldane_share { default '";
 
 struct split {
-    char *path, *lock, *key, *probe;
+    char *path, *lock, *loaded, *key, *probe;
     struct policy_command test, reload;
 };
 
@@ -71,6 +79,7 @@ static void *split_open(const struct policy_balancer *balancer, struct error *er
     struct split *s = mem_alloc(1, sizeof *s);
     s->path = mem_strdup(balancer->split);
     s->lock = durable_beside(balancer->split, ".lock");
+    s->loaded = durable_beside(balancer->split, ".loaded");
     s->key = mem_strdup(balancer->key);
     s->probe = mem_strdup(balancer->probe);
     s->test = copy_command(&balancer->test);
@@ -83,6 +92,7 @@ static void split_close(void *self)
     struct split *s = self;
     free(s->path);
     free(s->lock);
+    free(s->loaded);
     free(s->key);
     free(s->probe);
     free_command(&s->test);
@@ -191,6 +201,7 @@ static void tell_state(const struct shown *shown, const struct file *file, struc
     else
         snprintf(got->detail, sizeof got->detail, "the file says something else (%u bp): it comes with the next reload",
                  file->has_page ? file->page.share_bp : 0);
+    got->unsaved = (file->has_page ? file->page.share_bp : 0) != shown->page.share_bp;
 }
 
 static enum driver_status split_get(void *self, struct driver_state *got, struct error *err)
@@ -256,6 +267,32 @@ static enum driver_status wait_for(const struct split *s, const struct share_pag
                        (unsigned long long)page->generation, s->path);
 }
 
+/* ---- which page nginx was told to load, and when ---- */
+
+/* Without a note the next order reloads again. On a full disk there is still the room of the note before. */
+static void note_reload(const struct split *s, const struct share_page *page)
+{
+    struct error ignored;
+    char *text = share_page_text(page);
+    if (durable_write(s->loaded, text, &ignored) != DRIVER_OK)
+        durable_overwrite(s->loaded, text, &ignored);
+    free(text);
+}
+
+/* Within the last minute; a time that is far ahead is none, for the clock was set since. */
+static bool was_reloaded_lately(const struct split *s, const struct share_page *page)
+{
+    struct error ignored;
+    struct share_page loaded;
+    struct stat what;
+    char *text = NULL;
+    if (durable_read(s->loaded, &text, &ignored) != DRIVER_OK || !text)
+        return false;
+    bool same = share_page_parse(text, strlen(text), "loaded", &loaded, NULL) && share_page_equal(&loaded, page);
+    free(text);
+    return same && stat(s->loaded, &what) == 0 && llabs((long long)time(NULL) - what.st_mtim.tv_sec) < RELOAD_AGAIN_S;
+}
+
 /* ---- setting ---- */
 
 struct change {
@@ -265,7 +302,10 @@ struct change {
     struct shown before;
     struct share_page page;
     char *text;
+    bool written; /* the file had it before; only 0 % comes to that */
 };
+
+static const char zero_stays[] = "the file says 0 % and stays so: nginx has it from its next start or reload on";
 
 static void add_to(struct error *err, const char *what)
 {
@@ -314,7 +354,9 @@ static enum driver_status test_file(const struct change *change, struct error *e
     if (status == DRIVER_OK)
         return status;
     error_prefix(err, "nginx cannot be reloaded");
-    if (change->page.share_bp == 0 && status == DRIVER_REFUSED)
+    if (change->written)
+        add_to(err, zero_stays);
+    else if (change->page.share_bp == 0 && status == DRIVER_REFUSED)
         leave_zero_if_blameless(change, err);
     else
         go_back(change, false, err);
@@ -327,11 +369,13 @@ static enum driver_status reload_and_prove(const struct change *change, struct s
     const struct split *s = change->split;
     enum driver_status status = run(&s->reload, change->forward_ms, err);
     if (status == DRIVER_OK)
+        note_reload(s, &change->page);
+    if (status == DRIVER_OK)
         status = wait_for(s, &change->page, change->forward_ms, shown, err);
     if (status == DRIVER_OK)
         return status;
     if (change->page.share_bp == 0)
-        add_to(err, "the file says 0 % and stays so: nginx has it from its next start or reload on");
+        add_to(err, zero_stays);
     else
         go_back(change, true, err);
     return status;
@@ -357,7 +401,7 @@ static enum driver_status carry_out(struct change *change, struct driver_state *
     struct file now = {.has_page = true, .page = change->page};
     struct shown shown = change->before;
     change->text = file_text(s, &change->page);
-    enum driver_status status = write_change(change, err);
+    enum driver_status status = change->written ? DRIVER_OK : write_change(change, err);
     if (status == DRIVER_OK)
         status = test_file(change, err);
     if (status == DRIVER_OK)
@@ -378,6 +422,32 @@ static bool is_in_force(const struct change *change)
 {
     return agree(&change->old, &change->before) && change->old.page.share_bp == change->page.share_bp &&
            change->old.page.epoch == change->page.epoch;
+}
+
+/* The file has the order already, word for word, and nginx does not say whether it has it too. */
+static bool is_written(const struct change *change)
+{
+    const struct file *old = &change->old;
+    if (change->before.status == DRIVER_OK || !old->has_page || old->page.share_bp != change->page.share_bp ||
+        old->page.epoch != change->page.epoch)
+        return false;
+    char *text = file_text(change->split, &old->page);
+    size_t length = strlen(text);
+    bool same = strncmp(old->text, text, length) == 0 && !old->text[length + strspn(old->text + length, "\n")];
+    free(text);
+    return same;
+}
+
+/* What is written is not written again. Nor is nginx reloaded again, unless it has been silent for a minute. */
+static enum driver_status carry_on(struct change *change, struct driver_state *got, struct error *err)
+{
+    change->page = change->old.page;
+    change->written = true;
+    if (!was_reloaded_lately(change->split, &change->page))
+        return carry_out(change, got, err);
+    *err = change->before.why;
+    add_to(err, "the file says 0 % and nginx was told to load it; only the probe can show that it has");
+    return change->before.status;
 }
 
 static enum driver_status set_locked(struct change *change, const struct driver_order *order, struct driver_state *got,
@@ -402,7 +472,9 @@ static enum driver_status set_locked(struct change *change, const struct driver_
     }
     change->page = (struct share_page){order->share_bp, driver_epoch_after(order, held),
                                        larger(shown->generation, file->generation) + 1};
-    return is_in_force(change) ? DRIVER_OK : carry_out(change, got, err);
+    if (is_in_force(change))
+        return DRIVER_OK;
+    return is_written(change) ? carry_on(change, got, err) : carry_out(change, got, err);
 }
 
 static enum driver_status split_set(void *self, const struct driver_order *order, struct driver_state *got,

@@ -2,7 +2,7 @@
  * What a balancer's driver brings. Its `open` copies what it needs of the policy. The operations mean what
  * analyzer/traffic/driver.h says of driver_get() and its sisters, with these given: `got` is zeroed (`lease_left_ms`
  * is -1), `err` is there, the order's share is at most 10000, its lease not negative, and a claim has an epoch. A
- * driver without an operation leaves it NULL: DRIVER_UNSUPPORTED.
+ * driver without an operation leaves it NULL: DRIVER_UNSUPPORTED. Without `can_give` it can give any share.
  */
 #ifndef HALDANE_TRAFFIC_OPS_H
 #define HALDANE_TRAFFIC_OPS_H
@@ -22,6 +22,7 @@ struct driver_ops {
     enum driver_status (*drain)(void *self, enum track track, int64_t deadline_ms, uint64_t *in_flight,
                                 struct error *err);
     enum driver_status (*check)(void *self, struct driver_report *report, struct error *err);
+    enum driver_status (*can_give)(const void *self, uint32_t share_bp, struct error *err);
 };
 
 extern const struct driver_ops haproxy_weights_ops, haproxy_map_ops;
@@ -38,9 +39,6 @@ enum driver_status driver_fence(const struct driver_order *order, uint64_t held,
 
 /* The epoch that the balancer holds after `order`. */
 uint64_t driver_epoch_after(const struct driver_order *order, uint64_t held);
-
-void driver_find(struct driver_report *report, bool wrong, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 
 /* Monotonic milliseconds, for deadlines. */
 int64_t driver_clock_ms(void);

@@ -28,6 +28,7 @@ struct running {
     pid_t pid;
     int ended; /* a pidfd: readable when the process has ended */
     int input, output[2], errors[2];
+    const struct process_hold *hold; /* NULL: nothing */
 };
 
 static void close_one(int *fd)
@@ -119,7 +120,9 @@ static int start(char *const *words, const char *const *extra_env, struct runnin
     posix_spawn_file_actions_adddup2(&files, run->input, STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&files, run->output[1], STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&files, run->errors[1], STDERR_FILENO);
-    posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
+    if (run->hold)
+        posix_spawn_file_actions_adddup2(&files, run->hold->fd, PROCESS_HELD_FD);
+    posix_spawn_file_actions_addclosefrom_np(&files, run->hold ? PROCESS_HELD_FD + 1 : STDERR_FILENO + 1);
     char **environment = make_environment(extra_env);
     int failed = posix_spawnp(&run->pid, words[0], &files, &attributes, words, environment);
     free(environment);
@@ -269,6 +272,8 @@ static enum driver_status run_open(char *const *words, const char *const *extra_
     int failed = start(words, extra_env, run);
     if (failed)
         return not_started(words[0], failed, err);
+    if (run->hold)
+        run->hold->started(run->hold->self, run->pid);
     close_one(&run->input);
     close_one(&run->output[1]);
     close_one(&run->errors[1]);
@@ -283,11 +288,12 @@ static enum driver_status run_open(char *const *words, const char *const *extra_
     return tell(ending, words[0], result, err);
 }
 
-enum driver_status process_run(char *const *words, const char *const *extra_env, const char *input, int64_t deadline_ms,
-                               struct process_result *result, struct error *err)
+enum driver_status process_run_holding(char *const *words, const char *const *extra_env, const char *input,
+                                       int64_t deadline_ms, const struct process_hold *hold,
+                                       struct process_result *result, struct error *err)
 {
     *result = (struct process_result){0};
-    struct running run = {.ended = -1, .input = -1, .output = {-1, -1}, .errors = {-1, -1}};
+    struct running run = {.ended = -1, .input = -1, .output = {-1, -1}, .errors = {-1, -1}, .hold = hold};
     enum driver_status status =
         open_all(input, &run) ? run_open(words, extra_env, deadline_ms, &run, result, err)
                               : driver_fail(err, DRIVER_UNREACHABLE, "cannot run %s: %s", words[0], strerror(errno));
@@ -295,6 +301,12 @@ enum driver_status process_run(char *const *words, const char *const *extra_env,
     if (!result->output)
         result->output = mem_strdup("");
     return status;
+}
+
+enum driver_status process_run(char *const *words, const char *const *extra_env, const char *input, int64_t deadline_ms,
+                               struct process_result *result, struct error *err)
+{
+    return process_run_holding(words, extra_env, input, deadline_ms, NULL, result, err);
 }
 
 void process_result_free(struct process_result *result)

@@ -9,12 +9,14 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum {
     PROCESS_OUTPUT_MAX = 64 << 10, /* bytes of standard output */
     PROCESS_ERRORS_MAX = 4 << 10,  /* bytes of standard error that are kept: the last ones */
     PROCESS_GRACE_MS = 2000,       /* between SIGTERM and SIGKILL */
     PROCESS_LINE = 240,
+    PROCESS_HELD_FD = 3, /* where the program finds what it is to hold */
 };
 
 struct process_result {
@@ -42,6 +44,19 @@ struct process_result {
  */
 enum driver_status process_run(char *const *words, const char *const *extra_env, const char *input, int64_t deadline_ms,
                                struct process_result *result, struct error *err);
+
+/* An open file of ours, such as a lock, that the program is to hold as long as it or anything it has started lives. */
+struct process_hold {
+    int fd;                                   /* above 2 */
+    void (*started)(void *self, pid_t group); /* called once the program runs, with its process group */
+    void *self;
+};
+
+/* The same, with one open file more: `hold` as PROCESS_HELD_FD (NULL: none). It stays the caller's, who closes it. */
+enum driver_status process_run_holding(char *const *words, const char *const *extra_env, const char *input,
+                                       int64_t deadline_ms, const struct process_hold *hold,
+                                       struct process_result *result, struct error *err);
+
 void process_result_free(struct process_result *result);
 
 /* The last line of standard error that is not blank, cut and printable, for an error's text; "" if there is none. */

@@ -10,6 +10,9 @@
 #
 # The map holds `canary` (basis points), `epoch` and `expires` (Unix seconds, which HAProxy compares with its clock).
 # The file is written before the running HAProxy is changed, so a restart finds the new share. Needs socat and flock.
+#
+# File descriptor 3 is haldane's lock: it is held as long as anything lives that this script has started. Leave it open,
+# use others for files of your own, and hand it to no daemon.
 set -eu
 
 socket=${1:?usage: driver.sh SOCKET MAP STABLE CANARY}

@@ -45,6 +45,7 @@ teardown_file() {
     for file in "$RUN"/*.pid; do
         kill -KILL "$(cat "$file")" 2>/dev/null || true
     done
+    rm -f -- "$(lock_of "$RUN/hang")"
     rm -rf -- "$RUN"
 }
 
@@ -390,6 +391,74 @@ echo "{\"ok\":true,\"share_bp\":${HALDANE_SHARE_BP:-0},\"epoch\":3,\"expires\":$
     run -0 haldane traffic get wrong.yaml
     jq -e '. == {v: 1, op: "get"}' get.json
     grep -qx 'HALDANE_SHARE_BP=' get.env
+}
+
+# slow_program SECONDS: a balancer that is a file, and that takes so long for a share above 0.
+slow_program() {
+    cat >slow <<END
+#!/bin/sh
+[ "\$HALDANE_OP" != caps ] || { echo '{"ok":true,"caps":["readback"]}'; exit 0; }
+if [ "\$HALDANE_OP" = set ]; then
+    echo "begin \$HALDANE_SHARE_BP" >>log
+    [ "\$HALDANE_SHARE_BP" -eq 0 ] || sleep $1
+    echo "\$HALDANE_SHARE_BP" >share
+    echo "end \$HALDANE_SHARE_BP" >>log
+fi
+printf '{"ok":true,"share_bp":%d}' "\$(cat share)"
+END
+    chmod +x slow
+    echo 0 >share
+    policy "[$PWD/slow]" >slow.yaml
+}
+
+# lock_of PROGRAM: its lock, by what docs/traffic.md says of the name.
+lock_of() {
+    local LC_ALL=C hash=$((0xcbf29ce484222325)) i folder=/run/lock
+    for ((i = 0; i < ${#1}; i++)); do
+        hash=$(((hash ^ $(printf '%d' "'${1:i:1}")) * 1099511628211))
+    done
+    [[ -d $folder && -w $folder ]] || folder=${TMPDIR:-/tmp}
+    printf '%s/haldane-exec-%016x' "$folder" $((hash * 1099511628211))
+}
+
+@test "haldane is killed in the middle of set: what it leaves does not undo the way back" {
+    slow_program 3
+    haldane traffic set 25% slow.yaml 3>&- &
+    killed=$!
+    until grep -qs 'begin 2500' log; do
+        sleep 0.02
+    done
+    begun=${EPOCHREALTIME/./}
+    grep -qx "share_bp  2500 haldane *$killed group *[0-9]*" "$(lock_of "$PWD/slow")"
+    kill -KILL "$killed"
+    run -0 haldane traffic get slow.yaml
+    run -0 haldane traffic stable slow.yaml
+    [[ $output == "canary 0 %"* ]]
+    while ((${EPOCHREALTIME/./} < begun + 3500000)); do
+        [ "$(cat share)" -eq 0 ]
+        sleep 0.05
+    done
+    [ "$(cat log)" = $'begin 2500\nbegin 0\nend 0' ]
+    [ ! -e "$(lock_of "$PWD/slow")" ]
+}
+
+@test "two orders at the same time come one after the other, and a lock that is none is refused" {
+    slow_program 0.3
+    haldane traffic set 25% slow.yaml 3>&- &
+    other=$!
+    run -0 haldane traffic set 20% slow.yaml
+    wait "$other"
+    [[ $(tr '\n' ' ' <log) == "begin "2?00" end "2?00" begin "2?00" end "2?00" " ]]
+    lock=$(lock_of "$PWD/slow")
+    ln -s "$PWD/share" "$lock"
+    run -65 haldane traffic set 30% slow.yaml
+    [[ $output == *"nothing was changed"*"$lock"*"symbolic link"* ]]
+    [[ $(cat share) == 2?00 ]]
+    run -65 haldane traffic stable slow.yaml
+    [[ $output == *"not sure to stay"*"$lock"* ]]
+    [ "$(cat share)" -eq 0 ]
+    rm -- "$lock"
+    run -0 haldane traffic stable slow.yaml
 }
 
 @test "a program that hangs is ended after 10 s, also one that ignores SIGTERM" {

@@ -609,6 +609,7 @@ static void a_state_file_brings_the_share_over_a_restart(void **state)
     wait_up(driver, 2, 1);
     assert_status(set_share(driver, 2500, &got, &err), DRIVER_OK, err);
     assert_true(got.capabilities & DRIVER_PERSIST);
+    assert_false(got.unsaved);
     balancer_stop(lab);
     balancer_start(lab);
     balancer_wait(lab);
@@ -617,13 +618,35 @@ static void a_state_file_brings_the_share_over_a_restart(void **state)
     assert_int_not_equal(after.generation, got.generation);
     driver_close(driver);
     free(path);
+}
 
-    driver = open_saved(lab, "/nonexistent/state");
+static void what_a_state_file_does_not_hold_is_told_and_saved_later(void **state)
+{
+    struct lab *lab = *state;
+    char *folder = mem_printf("%s.d", lab->socket), *path = mem_printf("%s/state", folder);
+    struct driver *driver = open_saved(lab, path);
+    struct driver_state got;
+    struct error err = {0};
     wait_up(driver, 2, 1);
-    assert_status(set_share(driver, 500, &got, &err), DRIVER_OK, err);
-    assert_false(got.capabilities & DRIVER_PERSIST);
-    assert_non_null(strstr(got.detail, "/nonexistent/"));
+    static const uint32_t shares[] = {500, 0, 0};
+    for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
+        assert_status(set_share(driver, shares[i], &got, &err), DRIVER_OK, err);
+        assert_int_equal(got.share_bp, shares[i]);
+        assert_true(got.unsaved);
+        assert_false(got.capabilities & DRIVER_PERSIST);
+        assert_non_null(strstr(got.detail, folder));
+    }
+    /* The order that is in force already is saved as soon as that can be done. */
+    assert_int_equal(mkdir(folder, 0755), 0);
+    assert_status(set_share(driver, 0, &got, &err), DRIVER_OK, err);
+    assert_false(got.unsaved);
+    assert_true(got.capabilities & DRIVER_PERSIST);
+    assert_int_equal(access(path, R_OK), 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
     driver_close(driver);
+    free(folder);
+    free(path);
 }
 
 struct slow {
@@ -931,6 +954,7 @@ int main(void)
         lab_test(a_hundred_flips_lose_nothing),
         lab_test(counts_belong_to_one_process),
         lab_test(a_state_file_brings_the_share_over_a_restart),
+        lab_test(what_a_state_file_does_not_hold_is_told_and_saved_later),
         lab_test(what_is_in_flight_is_waited_for),
         lab_test(a_check_names_what_is_wrong_and_what_is_weak),
         lab_test(a_missing_socket_is_unreachable_and_stays_missing),

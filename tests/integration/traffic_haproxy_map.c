@@ -953,6 +953,39 @@ static void health_decides_what_may_be_set(void **state)
     driver_close(driver);
 }
 
+/* With a map a weight is no share: weight 0 takes a server out, and a side without servers gets nobody. */
+static void a_server_of_weight_0_serves_nobody(void **state)
+{
+    struct lab *lab = *state;
+    struct driver *driver = open_map(lab);
+    struct driver_report report;
+    struct driver_state got;
+    struct error err = {0};
+    must_set(driver, 500);
+    order_by_hand(lab->socket, "set server be_stable/stable1 weight 0");
+    order_by_hand(lab->socket, "set server be_stable/stable2 weight 0");
+    got = must_get(driver);
+    assert_int_equal(got.up[TRACK_STABLE], 0);
+    assert_non_null(strstr(got.detail, "be_stable/stable1 weight 0"));
+    assert_status(driver_set(driver, &(struct driver_order){.share_bp = 0}, &got, &err), DRIVER_UNHEALTHY, err);
+    assert_non_null(strstr(err.text, "WAKE SOMEBODY"));
+    assert_status(driver_check(driver, &report, &err), DRIVER_OK, err);
+    assert_true(finds(&report, true, "stable1 of backend be_stable has weight 0"));
+    assert_true(finds(&report, true, "no stable server is up"));
+    driver_report_free(&report);
+
+    order_by_hand(lab->socket, "set server be_stable/stable1 weight 1");
+    assert_status(driver_check(driver, &report, &err), DRIVER_OK, err);
+    assert_true(finds(&report, false, "stable2 of backend be_stable has weight 0"));
+    driver_report_free(&report);
+    must_set(driver, 0);
+
+    order_by_hand(lab->socket, "set server be_canary/canary1 weight 0");
+    assert_status(driver_set(driver, &(struct driver_order){.share_bp = 500}, &got, &err), DRIVER_UNHEALTHY, err);
+    assert_non_null(strstr(err.text, "be_canary/canary1 weight 0"));
+    driver_close(driver);
+}
+
 /* ---- files and configurations that do not fit ---- */
 
 static void a_file_that_cannot_be_written_stops_a_raise_and_no_rollback(void **state)
@@ -968,11 +1001,23 @@ static void a_file_that_cannot_be_written_stops_a_raise_and_no_rollback(void **s
     assert_status(driver_set(driver, &order, &got, &err), DRIVER_REFUSED, err);
     assert_non_null(strstr(err.text, "nothing was changed"));
     assert_agree(lab, 500);
-    got = must_order(driver, (struct driver_order){.share_bp = 0});
-    assert_false(got.capabilities & DRIVER_PERSIST);
-    assert_non_null(strstr(got.detail, "restart"));
+    for (int times = 0; times < 2; times++) {
+        got = must_order(driver, (struct driver_order){.share_bp = 0});
+        assert_true(got.unsaved);
+        assert_false(got.capabilities & DRIVER_PERSIST);
+        assert_non_null(strstr(got.detail, "restart"));
+    }
+    char *file = read_text(lab->map);
+    assert_non_null(strstr(file, "canary 500\n"));
     for (int i = 0; i < 20; i++)
         assert_int_not_equal(get(lab), CANARY1);
+    /* The order that is in force already is saved as soon as that can be done. */
+    assert_int_equal(rmdir(in_the_way), 0);
+    got = must_order(driver, (struct driver_order){.share_bp = 0});
+    assert_false(got.unsaved);
+    assert_true(got.capabilities & DRIVER_PERSIST);
+    assert_agree(lab, 0);
+    free(file);
     free(in_the_way);
     driver_close(driver);
 }
@@ -985,6 +1030,7 @@ static void over_tcp_the_file_is_another_machines(void **state)
     struct error err = {0};
     struct driver_state got = must_order(driver, (struct driver_order){.share_bp = 2500, .lease_ms = 60000});
     assert_false(got.capabilities & DRIVER_PERSIST);
+    assert_false(got.unsaved); /* there is nothing that it could save */
     assert_true(got.capabilities & DRIVER_LEASE && got.capabilities & DRIVER_CAS);
     char *file = read_text(lab->map);
     assert_string_equal(file, "canary 0\nepoch 0\nexpires 0\n");
@@ -1145,6 +1191,7 @@ int main(void)
         lab_test(sixty_changes_lose_no_post),
         lab_test(a_crash_of_the_canary_loses_no_get_and_is_counted),
         lab_test(health_decides_what_may_be_set),
+        lab_test(a_server_of_weight_0_serves_nobody),
         lab_test(a_file_that_cannot_be_written_stops_a_raise_and_no_rollback),
         lab_test(over_tcp_the_file_is_another_machines),
         lab_test(the_file_keeps_its_owner_and_mode),

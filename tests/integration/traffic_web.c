@@ -30,6 +30,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -786,6 +787,47 @@ static void a_lock_that_is_held_is_waited_for_but_not_for_ever(void **state)
     driver_close(driver);
 }
 
+static ino_t fails_at; /* the folder that the disk cannot make durable; 0: none */
+
+/* The driver's too, which is linked into this program. */
+int fsync(int fd)
+{
+    struct stat what;
+    if (!fails_at || fstat(fd, &what) != 0 || what.st_ino != fails_at)
+        return (int)syscall(SYS_fsync, fd);
+    errno = EIO;
+    return -1;
+}
+
+static void what_a_power_cut_may_undo_is_told_and_no_raise(void **state)
+{
+    struct lab *lab = *state;
+    struct driver *driver = open_lab(lab);
+    struct driver_state raised, lowered, again, saved;
+    struct error refused, err;
+    must_set(driver, 500);
+    struct stat flags;
+    assert_int_equal(stat(lab->flags, &flags), 0);
+    fails_at = flags.st_ino;
+    enum driver_status up = set(driver, (struct driver_order){.share_bp = 1000}, &raised, &refused);
+    enum driver_status down = set(driver, (struct driver_order){.share_bp = 0}, &lowered, &err);
+    enum driver_status repeated = set(driver, (struct driver_order){.share_bp = 0}, &again, &err);
+    fails_at = 0;
+    assert_status(up, DRIVER_REFUSED, refused);
+    assert_non_null(strstr(refused.text, "put back"));
+    assert_int_equal(raised.share_bp, 500);
+    assert_status(down, DRIVER_OK, err);
+    assert_status(repeated, DRIVER_OK, err);
+    assert_int_equal(lowered.share_bp, 0);
+    assert_true(lowered.unsaved && again.unsaved);
+    assert_false(again.capabilities & DRIVER_PERSIST);
+    assert_non_null(strstr(again.detail, "power cut"));
+    assert_status(set(driver, (struct driver_order){.share_bp = 0}, &saved, &err), DRIVER_OK, err);
+    assert_false(saved.unsaved);
+    assert_int_equal(ask(lab, 20, NULL), 0);
+    driver_close(driver);
+}
+
 /* ---- flags: the probe ---- */
 
 static void a_server_that_does_not_answer_blocks_raising_only(void **state)
@@ -1008,6 +1050,106 @@ static void without_nginx_only_zero_is_written(void **state)
     driver_close(driver);
 }
 
+static size_t count_reloads(const struct lab *lab)
+{
+    char *path = mem_printf("%s/error.log", lab->folder), *text = read_whole(path);
+    size_t count = 0;
+    for (const char *at = text; (at = strstr(at, ", reconfiguring")); at++)
+        count++;
+    free(text);
+    free(path);
+    return count;
+}
+
+/* Another haldane each time: a rollout, its guard and `haldane advance` are as many processes. */
+static enum driver_status order_zero(const struct lab *lab, struct driver_state *got, struct error *err)
+{
+    struct driver *driver = open_lab(lab);
+    enum driver_status status = set(driver, (struct driver_order){.share_bp = 0, .epoch = 7}, got, err);
+    driver_close(driver);
+    return status;
+}
+
+static void move_probe(const struct lab *lab, uint16_t from, uint16_t to)
+{
+    char *text = read_whole(lab->config), *old = mem_printf("listen 127.0.0.1:%u;", from);
+    replace(&text, old, "listen 127.0.0.1:%u;", to);
+    write_whole(lab->config, text);
+    free(text);
+    free(old);
+}
+
+static void a_silent_probe_costs_one_reload_a_minute(void **state)
+{
+    struct lab *lab = *state;
+    struct driver *driver = open_lab(lab);
+    struct driver_state got;
+    struct error err;
+    char *log = read_whole(lab->config);
+    replace(&log, "/error.log;", "/error.log notice;");
+    write_whole(lab->config, log);
+    free(log);
+    assert_status(set(driver, (struct driver_order){.share_bp = 2500, .epoch = 7, .claim = true}, &got, &err),
+                  DRIVER_OK, err);
+    driver_close(driver);
+    size_t before = count_reloads(lab);
+    uint16_t elsewhere = free_port();
+    move_probe(lab, lab->ops, elsewhere);
+
+    /* 0 % comes into force with the first of them, and none of them can prove it. */
+    assert_status(order_zero(lab, &got, &err), DRIVER_UNREACHABLE, err);
+    assert_int_equal(ask(lab, 20, NULL), 0);
+    char *first = read_whole(lab->split);
+    for (int times = 0; times < 4; times++) {
+        assert_status(order_zero(lab, &got, &err), DRIVER_UNREACHABLE, err);
+        assert_non_null(strstr(err.text, "only the probe can show"));
+    }
+    assert_int_equal(count_reloads(lab), before + 1);
+
+    /* After a minute one more. */
+    char *note = mem_printf("%s/haldane/.split.conf.loaded", lab->folder);
+    const struct timespec then[2] = {{.tv_sec = time(NULL) - 61}, {.tv_sec = time(NULL) - 61}};
+    assert_int_equal(utimensat(AT_FDCWD, note, then, 0), 0);
+    assert_status(order_zero(lab, &got, &err), DRIVER_UNREACHABLE, err);
+    assert_status(order_zero(lab, &got, &err), DRIVER_UNREACHABLE, err);
+    assert_int_equal(count_reloads(lab), before + 2);
+
+    /* A haldane that died before it reloaded left no note, and another one does it. */
+    assert_int_equal(unlink(note), 0);
+    move_probe(lab, elsewhere, lab->ops);
+    assert_status(order_zero(lab, &got, &err), DRIVER_OK, err);
+    assert_status(order_zero(lab, &got, &err), DRIVER_OK, err);
+    assert_int_equal(count_reloads(lab), before + 3);
+    assert_int_equal(got.share_bp, 0);
+    char *last = read_whole(lab->split);
+    assert_string_equal(last, first);
+    free(last);
+    free(first);
+    free(note);
+}
+
+/* A reload that nobody has done yet brings what the file says. */
+static void a_file_that_is_ahead_of_nginx_is_told(void **state)
+{
+    struct lab *lab = *state;
+    struct driver *driver = open_lab(lab);
+    struct driver_state got;
+    struct error err = {0};
+    must_set(driver, 500);
+    char *text = read_whole(lab->split);
+    must_set(driver, 1000);
+    assert_status(driver_get(driver, &got, &err), DRIVER_OK, err);
+    assert_false(got.unsaved);
+    write_whole(lab->split, text);
+    assert_status(driver_get(driver, &got, &err), DRIVER_OK, err);
+    assert_int_equal(got.share_bp, 1000);
+    assert_true(got.unsaved);
+    assert_status(set(driver, (struct driver_order){.share_bp = 1000}, &got, &err), DRIVER_OK, err);
+    assert_false(got.unsaved);
+    free(text);
+    driver_close(driver);
+}
+
 static void zero_needs_no_new_file(void **state)
 {
     struct lab *lab = *state;
@@ -1095,6 +1237,7 @@ int main(void)
         with_nginx(a_folder_that_is_not_there_is_refused_with_the_mend),
         with_nginx(a_share_between_two_buckets_is_refused),
         with_nginx(a_full_disk_blocks_raising_only),
+        with_nginx(what_a_power_cut_may_undo_is_told_and_no_raise),
         with_nginx(a_lock_that_is_held_is_waited_for_but_not_for_ever),
         with_nginx(a_server_that_does_not_answer_blocks_raising_only),
         with_nginx(a_server_that_looks_elsewhere_is_a_mismatch),
@@ -1104,6 +1247,8 @@ int main(void)
         with_split(a_configuration_that_nginx_does_not_take_is_never_left),
         with_split(a_reload_that_does_nothing_is_seen_and_undone),
         with_split(without_nginx_only_zero_is_written),
+        with_split(a_silent_probe_costs_one_reload_a_minute),
+        with_split(a_file_that_is_ahead_of_nginx_is_told),
         with_split(zero_needs_no_new_file),
         with_split(a_file_of_somebody_else_is_left_alone),
         with_split(mode_and_owner_of_the_file_stay),

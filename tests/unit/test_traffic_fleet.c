@@ -1,7 +1,8 @@
 /*
  * Several balancers as one. What a user may rely on: the share that is told holds for every balancer; half a raise is
- * undone and told; the way back to stable is tried at every balancer, whatever the others say; and a failure names the
- * balancer that it is about.
+ * undone and told; the way back to stable is tried at every balancer, whatever the others say, and is not over before
+ * it is proven at each; and a failure names the balancer that it is about. Also which shares a policy's balancers can
+ * give.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +24,7 @@ enum { MOST = 3 };
 struct fake {
     struct driver_state state;
     enum driver_status get_fails, set_fails;
-    uint32_t fails_above; /* `set_fails` only for more than this */
+    bool fails_at_zero; /* `set_fails` also on the way back to stable */
     struct driver_order last;
     size_t sets;
     struct balancer_counters counters;
@@ -47,7 +48,7 @@ static enum driver_status fake_set(void *self, const struct driver_order *order,
     struct fake *fake = self;
     fake->sets++;
     fake->last = *order;
-    if (fake->set_fails && order->share_bp > fake->fails_above)
+    if (fake->set_fails && (order->share_bp > 0 || fake->fails_at_zero))
         return driver_fail(err, fake->set_fails, "it will not");
     if (driver_fence(order, fake->state.epoch, "it", err) != DRIVER_OK)
         return DRIVER_FENCED;
@@ -91,6 +92,13 @@ static const struct driver_ops fake_ops = {.name = "fake",
                                            .counters = fake_counters,
                                            .drain = fake_drain,
                                            .check = fake_check};
+static enum driver_status whole_per_cents(const void *self, uint32_t share_bp, struct error *err)
+{
+    (void)self;
+    return share_bp % 100 ? driver_fail(err, DRIVER_REFUSED, "whole per cents only") : DRIVER_OK;
+}
+
+static const struct driver_ops coarse_ops = {.name = "coarse", .set = fake_set, .can_give = whole_per_cents};
 static const struct driver_ops bare_ops = {.name = "bare", .set = fake_set};
 
 static struct fake fakes[MOST];
@@ -151,9 +159,12 @@ static void the_answer_is_what_holds_for_all(void **state)
     assert_int_equal(got.up[TRACK_CANARY], 0);
     assert_int_equal(got.capabilities, DRIVER_READBACK);
     assert_string_equal(got.detail, "1: one; 2: no detail; 3: three");
+    assert_false(got.unsaved);
     fakes[1].state.health_known = false;
+    fakes[1].state.unsaved = true;
     assert_int_equal(fleet_get(&fleet, &got, &err), DRIVER_OK);
     assert_false(got.health_known);
+    assert_true(got.unsaved);
 }
 
 static void a_restart_of_any_member_is_another_generation(void **state)
@@ -311,6 +322,63 @@ static void stable_is_tried_everywhere(void **state)
     assert_silent_on(&err, "balancer 2");
 }
 
+/* Who is told that he is fenced goes. So nobody is told so while a member may still have a share. */
+static void on_the_way_back_fenced_hides_nothing(void **state)
+{
+    (void)state;
+    static const enum driver_status others[] = {DRIVER_UNSUPPORTED, DRIVER_REFUSED,  DRIVER_UNREACHABLE,
+                                                DRIVER_TIMEOUT,     DRIVER_MISMATCH, DRIVER_UNHEALTHY};
+    struct error err = {0};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        for (size_t fenced = 0; fenced < 2; fenced++) {
+            struct fleet fleet = fleet_of(2, 2500);
+            fakes[fenced].state.epoch = 6;
+            fakes[1 - fenced].set_fails = others[i];
+            fakes[1 - fenced].fails_at_zero = true;
+            assert_int_equal(set(&fleet, 0, &err), others[i]);
+            assert_int_not_equal(err.code, ERROR_BUSY);
+            assert_says(&err, "balancer 1 (/run/a.sock)");
+            assert_says(&err, "balancer 2 (/run/b.sock)");
+            /* Once the other one is back, the fleet belongs to somebody else. */
+            fakes[1 - fenced].set_fails = DRIVER_OK;
+            assert_int_equal(set(&fleet, 0, &err), DRIVER_FENCED);
+            assert_int_equal(err.code, ERROR_BUSY);
+            assert_int_equal(fakes[1 - fenced].state.share_bp, 0);
+        }
+}
+
+/* The same for one that is back, and that a restart would give its old share again. */
+static void on_the_way_back_fenced_hides_nothing_unsaved(void **state)
+{
+    (void)state;
+    struct fleet fleet = fleet_of(3, 2500);
+    struct error err = {0};
+    fakes[0].state.epoch = 6;
+    fakes[2].state.unsaved = true;
+    strcpy(fakes[2].state.detail, "no room for the file");
+    assert_int_equal(set(&fleet, 0, &err), DRIVER_REFUSED);
+    assert_says(&err, "balancer 1 (/run/a.sock)");
+    assert_says(&err, "balancer 3 (/run/c.sock): no room for the file");
+    assert_silent_on(&err, "balancer 2");
+    fakes[2].state.unsaved = false;
+    assert_int_equal(set(&fleet, 0, &err), DRIVER_FENCED);
+}
+
+static void what_one_member_has_not_saved_is_told(void **state)
+{
+    (void)state;
+    struct fleet fleet = fleet_of(2, 2500);
+    struct driver_state got = {0};
+    const struct driver_order order = {.epoch = 5};
+    struct error err = {0};
+    fakes[1].state.unsaved = true;
+    assert_int_equal(fleet_set(&fleet, &order, &got, &err), DRIVER_OK);
+    assert_true(got.unsaved);
+    fakes[1].state.unsaved = false;
+    assert_int_equal(fleet_set(&fleet, &order, &got, &err), DRIVER_OK);
+    assert_false(got.unsaved);
+}
+
 /* --- a member that hangs --- */
 
 static pthread_mutex_t door = PTHREAD_MUTEX_INITIALIZER;
@@ -437,6 +505,91 @@ static void a_renewal_goes_on_beside_one_that_is_silent(void **state)
     assert_int_equal(set(&fleet, 500, &err), DRIVER_UNREACHABLE);
     assert_int_equal(fakes[0].state.lease_left_ms, 60000);
     assert_int_equal(fakes[2].state.lease_left_ms, 60000);
+}
+
+/* --- which shares can be given ----------------------------------------------------------------------------------- */
+
+static void a_share_must_be_possible_at_every_member(void **state)
+{
+    (void)state;
+    struct fleet fleet = fleet_of(3, 0);
+    struct error err = {0};
+    assert_int_equal(fleet_can_give(&fleet, 1250, &err), DRIVER_OK);
+    members[1].ops = members[2].ops = &coarse_ops;
+    assert_int_equal(fleet_can_give(&fleet, 1200, &err), DRIVER_OK);
+    assert_int_equal(fleet_can_give(&fleet, 1250, &err), DRIVER_REFUSED);
+    assert_string_equal(err.text, "balancer 2 (/run/b.sock): whole per cents only");
+    assert_int_equal(err.code, ERROR_DATA);
+    /* One alone needs no number. */
+    struct fleet alone = {&members[1], 1};
+    assert_int_equal(fleet_can_give(&alone, 1250, &err), DRIVER_REFUSED);
+    assert_string_equal(err.text, "whole per cents only");
+    assert_int_equal(fakes[0].sets + fakes[1].sets + fakes[2].sets, 0);
+}
+
+/* What a policy's balancer can give, asked of the driver without any balancer there. */
+static enum driver_status can_give(enum driver_kind kind, struct policy_balancer *balancer, uint32_t share_bp,
+                                   struct error *err)
+{
+    struct policy_traffic traffic = {.driver = kind, .balancers = balancer, .balancer_count = 1};
+    struct driver *driver = driver_open(&traffic, err);
+    assert_non_null(driver);
+    enum driver_status status = driver_can_give(driver, share_bp, err);
+    driver_close(driver);
+    return status;
+}
+
+static void buckets_give_whole_ones_only(void **state)
+{
+    (void)state;
+    struct policy_balancer flags = {.flags = "/nowhere"};
+    struct error err = {0};
+    for (uint32_t share_bp = 0; share_bp <= 10000; share_bp += 100)
+        assert_int_equal(can_give(DRIVER_NGINX, &flags, share_bp, &err), DRIVER_OK);
+    assert_int_equal(can_give(DRIVER_NGINX, &flags, 1250, &err), DRIVER_REFUSED);
+    assert_says(&err, "12.5 % is not possible; the nearest share is 13 %");
+    assert_int_equal(can_give(DRIVER_NGINX, &flags, 10001, &err), DRIVER_REFUSED);
+    assert_int_equal(can_give(DRIVER_CADDY, &flags, 1250, &err), DRIVER_OK);
+    assert_int_equal(can_give(DRIVER_CADDY, &flags, 3, &err), DRIVER_REFUSED);
+    assert_says(&err, "the nearest share is 0.02441 %");
+}
+
+static void weights_give_what_whole_numbers_give(void **state)
+{
+    (void)state;
+    char *stable[] = {"s1"}, *canary[] = {"c1"};
+    struct policy_balancer weights = {
+        .socket = "/nowhere", .backend = "shop", .servers = {stable, canary}, .server_count = {1, 1}};
+    struct error err = {0};
+    static const uint32_t can[] = {0, 40, 100, 1250, 3333, 5000, 9900, 10000}, cannot[] = {1, 10, 9990, 9999};
+    for (size_t i = 0; i < sizeof can / sizeof *can; i++)
+        assert_int_equal(can_give(DRIVER_HAPROXY, &weights, can[i], &err), DRIVER_OK);
+    for (size_t i = 0; i < sizeof cannot / sizeof *cannot; i++)
+        assert_int_equal(can_give(DRIVER_HAPROXY, &weights, cannot[i], &err), DRIVER_REFUSED);
+    assert_int_equal(can_give(DRIVER_HAPROXY, &weights, 10, &err), DRIVER_REFUSED);
+    assert_says(&err, "0.1 % cannot be had with 2 servers in backend shop");
+    assert_says(&err, "the nearest share is 0.3891 %");
+}
+
+static void the_others_give_any_share(void **state)
+{
+    (void)state;
+    char *stable[] = {"be_stable/s1"}, *canary[] = {"be_canary/c1"}, *program[] = {"/bin/true", NULL};
+    struct policy_balancer map = {
+        .socket = "/nowhere", .map = "/nowhere.map", .servers = {stable, canary}, .server_count = {1, 1}};
+    struct policy_balancer split = {.split = "/nowhere.conf",
+                                    .key = "$request_id",
+                                    .probe = "http://127.0.0.1:1/share",
+                                    .test = {program, 1},
+                                    .reload = {program, 1}};
+    struct policy_balancer nothing = {0};
+    struct error err = {0};
+    static const uint32_t shares[] = {0, 1, 1234, 9999, 10000};
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+        assert_int_equal(can_give(DRIVER_HAPROXY, &map, shares[i], &err), DRIVER_OK);
+        assert_int_equal(can_give(DRIVER_NGINX, &split, shares[i], &err), DRIVER_OK);
+        assert_int_equal(can_give(DRIVER_NONE, &nothing, shares[i], &err), DRIVER_OK);
+    }
 }
 
 /* --- the others -------------------------------------------------------------------------------------------------- */
@@ -568,12 +721,19 @@ int main(void)
         cmocka_unit_test(what_had_nothing_gets_nothing_back_and_no_lease),
         cmocka_unit_test(a_put_back_that_fails_is_told),
         cmocka_unit_test(stable_is_tried_everywhere),
+        cmocka_unit_test(on_the_way_back_fenced_hides_nothing),
+        cmocka_unit_test(on_the_way_back_fenced_hides_nothing_unsaved),
+        cmocka_unit_test(what_one_member_has_not_saved_is_told),
         cmocka_unit_test(one_that_hangs_keeps_no_other_from_going_back),
         cmocka_unit_test(stable_is_tried_also_where_nobody_can_be_looked_at),
         cmocka_unit_test(the_gravest_failure_is_told),
         cmocka_unit_test(lowering_comes_before_raising),
         cmocka_unit_test(nobody_is_raised_beside_one_that_is_silent),
         cmocka_unit_test(a_renewal_goes_on_beside_one_that_is_silent),
+        cmocka_unit_test(a_share_must_be_possible_at_every_member),
+        cmocka_unit_test(buckets_give_whole_ones_only),
+        cmocka_unit_test(weights_give_what_whole_numbers_give),
+        cmocka_unit_test(the_others_give_any_share),
         cmocka_unit_test(counts_are_added_up),
         cmocka_unit_test(all_are_drained),
         cmocka_unit_test(all_are_checked_and_findings_have_their_balancer),

@@ -77,6 +77,38 @@ static void it_gets_no_file_of_ours_and_no_signal_blocked(void **state)
     process_result_free(&result);
 }
 
+static void remember_group(void *self, pid_t group)
+{
+    *(pid_t *)self = group;
+}
+
+static void one_file_is_held_where_the_program_expects_it_and_no_other(void **state)
+{
+    (void)state;
+    struct process_result result;
+    struct error err = {0};
+    char path[] = "/tmp/haldane-process-XXXXXX", expected[64];
+    char *const words[] = {"sh", "-c", "ls /proc/$$/fd; echo $$; readlink /proc/$$/fd/3", NULL};
+    int leak = open("/dev/null", O_RDONLY), held = mkostemp(path, O_CLOEXEC);
+    assert_true(leak > 2 && held > 2);
+    for (int i = 0; i < 2; i++) { /* at another number, and at the very one */
+        if (i == 1)
+            assert_int_equal(dup3(held, PROCESS_HELD_FD, O_CLOEXEC), PROCESS_HELD_FD);
+        pid_t group = 0;
+        const struct process_hold hold = {i ? PROCESS_HELD_FD : held, remember_group, &group};
+        assert_int_equal(process_run_holding(words, NULL, NULL, driver_clock_ms() + SOON, &hold, &result, &err),
+                         DRIVER_OK);
+        snprintf(expected, sizeof expected, "0\n1\n2\n3\n%d\n%s\n", (int)group, path);
+        assert_string_equal(result.output, expected);
+        process_result_free(&result);
+    }
+    close(held);
+    if (leak != PROCESS_HELD_FD)
+        close(leak);
+    close(PROCESS_HELD_FD);
+    unlink(path);
+}
+
 static void a_program_that_hangs_is_ended_with_all_its_children(void **state)
 {
     (void)state;
@@ -196,6 +228,7 @@ int main(void)
         cmocka_unit_test(input_and_environment_go_in_and_all_that_it_says_comes_out),
         cmocka_unit_test(input_that_nobody_reads_harms_nobody),
         cmocka_unit_test(it_gets_no_file_of_ours_and_no_signal_blocked),
+        cmocka_unit_test(one_file_is_held_where_the_program_expects_it_and_no_other),
         cmocka_unit_test(a_program_that_hangs_is_ended_with_all_its_children),
         cmocka_unit_test(a_program_that_ignores_SIGTERM_is_killed),
         cmocka_unit_test(somebody_in_the_background_who_holds_the_output_is_not_waited_for),
