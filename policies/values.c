@@ -97,7 +97,8 @@ const char *value_fraction(const char *text, bool whole, double *value)
     return NULL;
 }
 
-const char *value_weight(const char *text, uint32_t *basis_points)
+/* A percentage of whole basis points, of any size. */
+static const char *read_percent(const char *text, double *percent)
 {
     size_t length = strlen(text);
     if (length == 0 || text[length - 1] != '%' || !is_number(text, length - 1, false))
@@ -108,11 +109,37 @@ const char *value_weight(const char *text, uint32_t *basis_points)
         places--;
     if (places > 2)
         return "which is too fine; weights are whole steps of 0.01%";
-    double percent = strtod(text, NULL);
+    *percent = strtod(text, NULL);
+    return NULL;
+}
+
+/* At most two places and at most 100: the product is within 1e-9 of the whole number that is meant. */
+static uint32_t points_of(double percent)
+{
+    return (uint32_t)lround(percent * 100);
+}
+
+const char *value_weight(const char *text, uint32_t *basis_points)
+{
+    double percent = 0;
+    const char *wrong = read_percent(text, &percent);
+    if (wrong)
+        return wrong;
     if (!(percent > 0 && percent <= 100))
         return "which is no share of traffic; write more than 0% and at most 100%";
-    /* At most two places and at most 100: the product is within 1e-9 of the whole number that is meant. */
-    *basis_points = (uint32_t)lround(percent * 100);
+    *basis_points = points_of(percent);
+    return NULL;
+}
+
+const char *value_share(const char *text, uint32_t *basis_points)
+{
+    double percent = 0;
+    const char *wrong = read_percent(text, &percent);
+    if (wrong)
+        return wrong;
+    if (!(percent >= 0 && percent <= 100))
+        return "which is no share of traffic; write at least 0% and at most 100%";
+    *basis_points = points_of(percent);
     return NULL;
 }
 

@@ -23,6 +23,9 @@ const char *value_fraction(const char *text, bool whole, double *value);
 /* `12.5%` as 1250 basis points, 1 to 10000, exactly: what is finer than 0.01 % is refused, not rounded. */
 const char *value_weight(const char *text, uint32_t *basis_points);
 
+/* The same, and 0 % too: what a balancer may be asked for. */
+const char *value_share(const char *text, uint32_t *basis_points);
+
 /* YAML 1.1's words: true, yes, on, false, no, off. */
 const char *value_bool(const char *text, bool *value);
 

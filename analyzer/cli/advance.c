@@ -14,7 +14,7 @@ static int run(const struct options *options)
     struct store *store = open_store(options, &err);
     if (!store)
         return fail(&err);
-    struct engine *engine = open_engine(options, store, &err);
+    struct engine *engine = open_engine(options, store, 0, &err);
     bool ok = engine != NULL;
     size_t step = ok ? engine_rollout(engine)->step : 0;
     ok = ok && engine_advance(engine, &err);

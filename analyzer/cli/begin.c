@@ -36,7 +36,7 @@ static int run(const struct options *options)
     if (!engine)
         code = fail(&err);
     else if (options->format == FORMAT_JSON)
-        show_rollout(options, engine_rollout(engine), engine_policy(engine), NULL, engine_next_look_ms(engine));
+        show_rollout(options, store, engine_rollout(engine), engine_policy(engine), NULL, engine_next_look_ms(engine));
     else
         printf("%s\n", engine_rollout(engine)->id);
     engine_close(engine);

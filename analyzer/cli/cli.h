@@ -82,18 +82,23 @@ const char *user_name(void);
 struct policy *load_policy(const struct options *options, const char *path, struct error *err);
 char *store_path(const struct options *options); /* absolute, unless no directory is known; the caller frees it */
 struct store *open_store(const struct options *options, struct error *err);
+/* The same, but creates nothing: ERROR_NO_INPUT if there is no such file yet. */
+struct store *open_store_to_read(const struct options *options, struct error *err);
 /* The id of the rollout that `text` names: itself, or the rollout under way of the service of this name. The caller
  * frees it. */
 char *rollout_id(struct store *store, const char *text, struct error *err);
+/* For who only reads: if none of the service is under way, its last one. */
+char *rollout_id_or_last(struct store *store, const char *text, struct error *err);
 char *read_file(const char *path, size_t *length, struct error *err);         /* "-": standard input; at most 256 MiB */
 bool write_output(const char *path, const char *text, struct error *err);     /* NULL or "-": stdout; else by rename */
-bool parse_share(const char *text, int32_t *basis_points, struct error *err); /* 5%, 0.25 */
+bool parse_share(const char *text, int32_t *basis_points, struct error *err); /* 5%, 0%: as in a policy, or none */
 void pause_for(int64_t ms); /* or until a signal; at least 50 ms, so that nothing spins */
 int exit_of_decision(enum decision decision);
 int exit_of_state(enum rollout_state state);
 
-/* common.c: the engine of the rollout that the first argument names; NULL with `err`. */
-struct engine *open_engine(const struct options *options, struct store *store, struct error *err);
+/* common.c: the engine of the rollout that the first argument names; NULL with `err`. Another process that has the
+ * rollout is waited for; 0: as engine_open() waits. */
+struct engine *open_engine(const struct options *options, struct store *store, int64_t patience_ms, struct error *err);
 
 /* begin.c: what begins a rollout, and has it guarded */
 struct engine_setup setup_to_begin(const struct options *options, struct store *store);
@@ -110,8 +115,8 @@ show_progress *progress_bar(void); /* its context is an int that is -1; NULL whe
 unsigned processors(void);
 
 /* show.c: rollouts and verdicts for people and for programs */
-void show_rollout(const struct options *options, const struct rollout *rollout, const struct policy *policy,
-                  const struct verdict *verdict, int64_t next_look_ms);
+void show_rollout(const struct options *options, struct store *store, const struct rollout *rollout,
+                  const struct policy *policy, const struct verdict *verdict, int64_t next_look_ms);
 /* Shows where the rollout stands (engine NULL: nowhere), closes both, and returns the state's exit code or the error's.
  */
 int conclude(const struct options *options, struct engine *engine, struct store *store, bool ok,

@@ -1,11 +1,12 @@
 /* What most commands need: files, the store's place, the clock, and how an error is told. */
 #include "analyzer/cli/cli.h"
 
+#include "analyzer/model/format.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
+#include "policies/values.h"
 
 #include <errno.h>
-#include <math.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,37 +75,74 @@ struct store *open_store(const struct options *options, struct error *err)
     return store;
 }
 
-/* The rollout of a service that is under way; NULL: none, or it cannot be read. */
-static char *live_rollout_of(struct store *store, const char *service)
+struct store *open_store_to_read(const struct options *options, struct error *err)
 {
-    struct rollout *live = NULL;
-    size_t count = 0;
-    char *id = NULL;
-    if (!store_list_rollouts(store, true, &live, &count, NULL))
-        return NULL;
-    for (size_t i = 0; i < count; i++) {
-        if (!id && strcmp(live[i].service, service) == 0)
-            id = mem_strdup(live[i].id);
-        rollout_clear(&live[i]);
-    }
-    free(live);
-    return id;
+    char *path = store_path(options);
+    struct store *store = NULL;
+    if (store_exists(path))
+        store = store_open(path, err);
+    else
+        error_set(err, ERROR_NO_INPUT, "there is no store %s yet; begin a rollout, or name another file with --db",
+                  path);
+    free(path);
+    return store;
 }
 
-char *rollout_id(struct store *store, const char *text, struct error *err)
+/* The newest rollout of a service, one that is under way before all others. False: none, or it cannot be read. */
+static bool newest_of(struct store *store, const char *service, struct rollout *newest)
+{
+    struct rollout *all = NULL;
+    size_t count = 0;
+    if (!store_list_rollouts(store, false, &all, &count, NULL))
+        return false;
+    size_t best = count;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(all[i].service, service) == 0 &&
+            (best == count || (rollout_ended(&all[best]) && !rollout_ended(&all[i]))))
+            best = i;
+    bool found = best < count;
+    if (found) {
+        *newest = all[best];
+        all[best] = (struct rollout){0};
+    }
+    for (size_t i = 0; i < count; i++)
+        rollout_clear(&all[i]);
+    free(all);
+    return found;
+}
+
+static char *find_id(struct store *store, const char *text, bool or_last, struct error *err)
 {
     struct rollout rollout = {0};
+    char time[FORMAT_TEXT];
     bool found = store_load_rollout(store, text, &rollout, err);
+    if (!found && err->code == ERROR_NO_INPUT && newest_of(store, text, &rollout)) {
+        found = or_last || !rollout_ended(&rollout);
+        if (!found)
+            error_set(err, ERROR_NO_INPUT, "service %s has no rollout under way; its last, %s, ended %s at %s", text,
+                      rollout.id, rollout_state_names[rollout.state], format_time(rollout.ended_ms, time));
+    }
+    char *id = found ? mem_strdup(rollout.id) : NULL;
     rollout_clear(&rollout);
-    char *id = found ? mem_strdup(text) : err->code == ERROR_NO_INPUT ? live_rollout_of(store, text) : NULL;
     if (id)
         *err = (struct error){0};
     return id;
 }
 
-struct engine *open_engine(const struct options *options, struct store *store, struct error *err)
+char *rollout_id(struct store *store, const char *text, struct error *err)
 {
-    struct engine_setup setup = {.store = store, .actor = user_name(), .now_ms = wall_clock_ms};
+    return find_id(store, text, false, err);
+}
+
+char *rollout_id_or_last(struct store *store, const char *text, struct error *err)
+{
+    return find_id(store, text, true, err);
+}
+
+struct engine *open_engine(const struct options *options, struct store *store, int64_t patience_ms, struct error *err)
+{
+    struct engine_setup setup = {
+        .store = store, .actor = user_name(), .now_ms = wall_clock_ms, .lock_patience_ms = patience_ms};
     char *id = rollout_id(store, options->arguments[0], err);
     struct engine *engine = id ? engine_open(&setup, id, err) : NULL;
     free(id);
@@ -171,15 +209,11 @@ bool write_output(const char *path, const char *text, struct error *err)
 
 bool parse_share(const char *text, int32_t *basis_points, struct error *err)
 {
-    char *end;
-    double percent = strtod(text, &end);
-    bool number = end != text && percent >= 0 && percent <= 100;
-    if (*end == '%')
-        end++;
-    if (!number || *end || fabs(percent * 100 - round(percent * 100)) > 1e-9)
-        return error_set(err, ERROR_USAGE,
-                         "`%s` is not a share of the traffic; give a percentage such as 5%% or 0.25%%", text);
-    *basis_points = (int32_t)lround(percent * 100);
+    uint32_t share_bp = 0;
+    const char *wrong = value_share(text, &share_bp);
+    if (wrong)
+        return error_set(err, ERROR_USAGE, "the share is `%s`, %s", text, wrong);
+    *basis_points = (int32_t)share_bp;
     return true;
 }
 

@@ -51,7 +51,11 @@ static int print_version(void)
 static int unknown(const char *name)
 {
     struct error err = {0};
-    error_set(&err, ERROR_USAGE, "there is no command `%s`; `haldane --help` lists them", name);
+    if (*name == '-')
+        error_set(&err, ERROR_USAGE, "`%s` stands before the command; options come after it: haldane COMMAND %s …",
+                  name, name);
+    else
+        error_set(&err, ERROR_USAGE, "there is no command `%s`; `haldane --help` lists them", name);
     return fail(&err);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 
+#include <ctype.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,6 +156,34 @@ static bool take(const char *name, const char *value, struct options *options, s
     return add_setting(value, options, err);
 }
 
+/* No option is a number: `-5%` is a share, and a wrong one. */
+static bool is_number(const char *text)
+{
+    return text[0] == '-' && strchr("0123456789.", text[1]) && text[1];
+}
+
+/* What getopt_long stumbled over: of letters that stand together only one. */
+static const char *culprit(char **argv, char text[3])
+{
+    if (!isgraph(optopt))
+        return argv[optind - 1];
+    snprintf(text, 3, "-%c", optopt);
+    return text;
+}
+
+static bool take_option(const struct command *command, int letter, const struct option *option, char **argv,
+                        struct options *options, struct error *err)
+{
+    char text[3];
+    if (letter == ':')
+        return error_set(err, ERROR_USAGE, "%s needs a value; see `haldane help %s`", argv[optind - 1], command->name);
+    if (letter == '?')
+        return error_set(err, ERROR_USAGE, "`haldane %s` does not take %s; see `haldane help %s`", command->name,
+                         culprit(argv, text), command->name);
+    return take(letter == 'o' ? "output" : option->name, optarg, options, err);
+}
+
+/* A command's arguments and options may be mixed, as GNU's do: what is no option is put aside. */
 static bool parse_all(const struct command *command, int argc, char **argv, struct options *options, struct error *err)
 {
     struct option list[KNOWN + 1];
@@ -164,31 +193,40 @@ static bool parse_all(const struct command *command, int argc, char **argv, stru
             list[count++] = (struct option){known[i].name, known[i].has_value, NULL, 1};
     list[count] = (struct option){0};
     const char *letters = command->options & OPTION_OUTPUT ? "+:o:" : "+:";
-    optind = 0;
+    optind = 1;
     opterr = 0;
-    int index, letter;
-    /* A command's arguments and options may be mixed, as GNU's do: what is no option is put aside. */
     options->arguments = mem_alloc((size_t)argc + 1, sizeof *options->arguments);
-    for (;;) {
-        while ((letter = getopt_long(argc, argv, letters, list, &index)) != -1) {
-            if (letter == ':')
-                return error_set(err, ERROR_USAGE, "%s needs a value; see `haldane help %s`", argv[optind - 1],
-                                 command->name);
-            if (letter == '?')
-                return error_set(err, ERROR_USAGE, "`haldane %s` does not take %s; see `haldane help %s`",
-                                 command->name, argv[optind - 1], command->name);
-            if (!take(letter == 'o' ? "output" : list[index].name, optarg, options, err))
+    while (optind < argc) {
+        int index = 0, letter = is_number(argv[optind]) ? -1 : getopt_long(argc, argv, letters, list, &index);
+        if (letter != -1) {
+            if (!take_option(command, letter, &list[index], argv, options, err))
                 return false;
+            continue;
         }
         if (optind >= argc)
-            return true;
+            break;
         bool rest = optind > 1 && strcmp(argv[optind - 1], "--") == 0;
         do
             options->arguments[options->argument_count++] = argv[optind++];
         while (rest && optind < argc);
-        if (optind >= argc)
-            return true;
     }
+    return true;
+}
+
+/* The usage of a command ends where its first option begins: "Usage: haldane begin POLICY [--supersede]…". */
+static bool too_few(const struct command *command, struct error *err)
+{
+    const char *usage = command->page + strlen("Usage: "), *line = strchr(usage, '\n');
+    size_t length = line ? (size_t)(line - usage) : strlen(usage);
+    for (size_t i = 0; i < length; i++)
+        if (strncmp(usage + i, " [", 2) == 0 || strncmp(usage + i, " (", 2) == 0 || strncmp(usage + i, " --", 3) == 0)
+            length = i;
+    const char *what = usage + strlen("haldane ") + strlen(command->name) + 1;
+    bool placeholder = isupper((unsigned char)*what);
+    return error_set(err, ERROR_USAGE, "%s%s%.*s%swrite `%.*s`; `haldane help %s` says more",
+                     placeholder ? "name " : "", placeholder ? strchr("AEIOU", *what) ? "an " : "a " : "",
+                     placeholder ? (int)(usage + length - what) : 0, what, placeholder ? ": " : "", (int)length, usage,
+                     command->name);
 }
 
 bool options_parse(const struct command *command, int argc, char **argv, struct options *options, struct error *err)
@@ -197,8 +235,7 @@ bool options_parse(const struct command *command, int argc, char **argv, struct 
     if (!parse_all(command, argc, argv, options, err))
         return false;
     if (options->argument_count < command->min_arguments)
-        return error_set(err, ERROR_USAGE, "`haldane %s` needs more than that; see `haldane help %s`", command->name,
-                         command->name);
+        return too_few(command, err);
     if (options->argument_count > command->max_arguments)
         return error_set(err, ERROR_USAGE, "`haldane %s` does not know what to do with `%s`; see `haldane help %s`",
                          command->name, options->arguments[command->max_arguments], command->name);

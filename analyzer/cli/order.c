@@ -1,6 +1,31 @@
 /* haldane promote, hold, resume, abort: a person decides, with a reason that goes into the record. */
 #include "analyzer/cli/cli.h"
 
+#include "analyzer/model/format.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A person waits for as long as a balancer may keep the pass that is under way. */
+enum { ORDER_PATIENCE_MS = 15000 };
+
+/* A second hold leaves no line in the record: it must not look as if it had. */
+static void say_held(struct store *store, const struct rollout *rollout)
+{
+    struct error ignored;
+    struct audit_entry *audit = NULL;
+    size_t count = 0, i;
+    char time[FORMAT_TEXT], distance[FORMAT_TEXT];
+    store_load_audit(store, rollout->id, &audit, &count, &ignored);
+    for (i = count; i > 0 && strcmp(audit[i - 1].event, "held") != 0; i--)
+        ;
+    if (i > 0)
+        fprintf(stderr, "haldane: %s is already held since %s (%s) by %s; nothing has changed\n", rollout->id,
+                format_time(audit[i - 1].at_ms, time), format_relative(audit[i - 1].at_ms, wall_clock_ms(), distance),
+                audit[i - 1].actor);
+    audit_entries_free(audit, count);
+}
+
 static int order(const struct options *options, enum rollout_event event)
 {
     struct error err = {0};
@@ -11,8 +36,11 @@ static int order(const struct options *options, enum rollout_event event)
     struct store *store = open_store(options, &err);
     if (!store)
         return fail(&err);
-    struct engine *engine = open_engine(options, store, &err);
+    struct engine *engine = open_engine(options, store, ORDER_PATIENCE_MS, &err);
+    bool held = engine && event == EVENT_HOLD && engine_rollout(engine)->state == ROLLOUT_HELD;
     bool ok = engine && engine_order(engine, event, options->reason, &err);
+    if (ok && held && engine_rollout(engine)->state == ROLLOUT_HELD)
+        say_held(store, engine_rollout(engine));
     int code = conclude(options, engine, store, ok, &err);
     return ok ? 0 : code;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct material {
@@ -160,7 +161,8 @@ static char *render(const struct options *options, const struct material *materi
                             .verdict_count = material->verdict_count,
                             .audit = material->audit,
                             .audit_count = material->audit_count,
-                            .policy_source = material->policy ? material->policy->source : NULL};
+                            .policy_source = material->policy ? material->policy->source : NULL,
+                            .policy = material->policy};
     switch (options->format) {
     case FORMAT_HTML:
         return report_html(&report);
@@ -199,18 +201,20 @@ static char *evidence_text(struct store *store, const char *id, struct error *er
     return text;
 }
 
-static char *report_of_store(const struct options *options, const char *id, struct error *err)
+static char *report_of_store(const struct options *options, const char *name, struct error *err)
 {
-    struct store *store = open_store(options, err);
-    if (!store)
-        return NULL;
+    struct store *store = open_store_to_read(options, err);
+    if (!store && err->code == ERROR_NO_INPUT)
+        error_prefix(err, "there is no rollout %s", name);
+    char *id = store ? rollout_id_or_last(store, name, err) : NULL;
     char *text = NULL;
     struct material material = {0};
-    if (options->as_evidence)
+    if (id && options->as_evidence)
         text = evidence_text(store, id, err);
-    else if (load_rollout(store, id, &material, err))
+    else if (id && load_rollout(store, id, &material, err))
         text = render(options, &material, true);
     material_free(&material);
+    free(id);
     store_close(store);
     return text;
 }
@@ -223,11 +227,18 @@ static char *report_of_file(const struct options *options, const char *path, str
     return text;
 }
 
+/* A service may have a folder of its name. */
+static bool is_file(const char *name)
+{
+    struct stat st;
+    return access(name, R_OK) == 0 && stat(name, &st) == 0 && !S_ISDIR(st.st_mode);
+}
+
 static int run(const struct options *options)
 {
     struct error err = {0};
     const char *what = options->arguments[0];
-    bool file = strcmp(what, "-") == 0 || strchr(what, '/') || access(what, R_OK) == 0;
+    bool file = strcmp(what, "-") == 0 || strchr(what, '/') || is_file(what);
     char *text =
         file && !options->as_evidence ? report_of_file(options, what, &err) : report_of_store(options, what, &err);
     bool ok = text && write_output(options->output, text, &err);
@@ -241,7 +252,8 @@ const struct command command_report = {
     .page = "Usage: haldane report ID|VERDICT.json [--format text|html|md|json] [-o FILE] [--db FILE]\n"
             "       haldane report ID --evidence [-o FILE] [--db FILE]\n\n"
             "The standalone report of a rollout, or of a file with verdicts as `judge` and `replay` write them with\n"
-            "--format json. The html is one file without scripts.\n"
+            "--format json. The html is one file without scripts. ID may also be a service's name: its rollout that\n"
+            "is under way, or else its last one.\n"
             "  --evidence         the rollout's evidence instead, for `judge --evidence` and `replay --evidence`\n"
             "  -o, --output FILE  written at once or not at all; without it to standard output\n\n"
             "Exit codes: 0 done, 65 a file that holds no verdict, 66 no such rollout or file, 74 not writable.\n",

@@ -37,13 +37,11 @@ static bool going_back(const struct engine *engine)
     return engine_rollout(engine)->state == ROLLOUT_ROLLING_BACK;
 }
 
-/* What cannot be mended by trying again: going on would be without evidence or without a record. On the way back
- * only a record that cannot be written is: traffic is on stable then. */
-static bool is_fatal(const struct engine *engine, const struct error *err)
+/* What cannot be mended by trying again: going on would be without a record. A balancer or a Prometheus that answers
+ * nonsense may come to itself; until then the lease is not renewed. */
+static bool is_fatal(const struct error *err)
 {
-    if (going_back(engine))
-        return err->code == ERROR_IO || err->code == ERROR_SOFTWARE;
-    return err->code != ERROR_UNAVAILABLE && err->code != ERROR_BUSY;
+    return err->code != ERROR_UNAVAILABLE && err->code != ERROR_BUSY && err->code != ERROR_DATA;
 }
 
 static bool order_abort(struct engine *engine, const char *reason, struct error *err)
@@ -80,12 +78,13 @@ static bool go_on(struct engine *engine, struct live *live, struct error *err)
         bool ok = engine_advance(engine, err);
         supervisor_tell("WATCHDOG=1");
         live_update(live, engine, err);
-        if (ok || !is_fatal(engine, err))
+        if (ok || !is_fatal(err))
             continue;
         if (going_back(engine))
             return false;
         fatal = *err;
-        order_abort(engine, fatal.text, err);
+        *err = (struct error){0};
+        engine_give_up(engine, fatal.text, err);
         live_update(live, engine, err);
     }
     *err = fatal;

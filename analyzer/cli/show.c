@@ -3,12 +3,15 @@
 
 #include "analyzer/model/format.h"
 #include "analyzer/report/report.h"
+#include "analyzer/report/standing.h"
 #include "base/duration.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { WHEN_TEXT = 2 * FORMAT_TEXT + 4 };
 
 static void add_time(cJSON *object, const char *name, int64_t ms)
 {
@@ -38,7 +41,7 @@ static const char *reason_of(const struct rollout *rollout, const struct verdict
 }
 
 static void print_json(const struct rollout *rollout, const struct policy *policy, const struct verdict *verdict,
-                       int64_t next_look_ms)
+                       const struct standing *standing, int64_t next_look_ms)
 {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "rollout", rollout->id);
@@ -57,37 +60,112 @@ static void print_json(const struct rollout *rollout, const struct policy *polic
     add_time(object, "next_look_at", rollout_ended(rollout) ? 0 : next_look_ms);
     add_time(object, "lease_until", rollout_ended(rollout) ? 0 : rollout->lease_until_ms);
     add_time(object, "ended_at", rollout->ended_ms);
+    const char *trouble = standing->failure ? standing->failure->detail : NULL;
+    cJSON_AddItemToObject(object, "trouble", trouble ? cJSON_CreateString(trouble) : cJSON_CreateNull());
+    cJSON_AddBoolToObject(object, "overdue", standing->overdue);
     char *text = cJSON_PrintUnformatted(object);
     puts(text);
     cJSON_free(text);
     cJSON_Delete(object);
 }
 
-void show_rollout(const struct options *options, const struct rollout *rollout, const struct policy *policy,
-                  const struct verdict *verdict, int64_t next_look_ms)
+/* Who reads this at night is mostly not in UTC. */
+static const char *when(int64_t unix_ms, int64_t now_ms, char text[WHEN_TEXT])
 {
-    if (options->format == FORMAT_JSON) {
-        print_json(rollout, policy, verdict, next_look_ms);
+    char time[FORMAT_TEXT], distance[FORMAT_TEXT];
+    snprintf(text, WHEN_TEXT, "%s (%s)", format_time(unix_ms, time), format_relative(unix_ms, now_ms, distance));
+    return text;
+}
+
+static void print_way_back(const struct rollout *rollout, const struct standing *standing, int64_t now_ms)
+{
+    char time[WHEN_TEXT];
+    if (rollout->advise)
+        puts("  advice: put all traffic on stable; this rollout ends when the balancer shows it");
+    else
+        puts("  NOT PROVEN to be on stable");
+    if (standing->failure)
+        printf("  the last try at %s failed: %s\n", when(standing->tried_ms, now_ms, time), standing->failure->detail);
+    if (standing->overdue)
+        printf("  overdue: nobody has tried since: haldane advance %s\n", rollout->id);
+    else if (rollout->advise)
+        printf("  `haldane advance %s` looks now\n", rollout->id);
+    else
+        printf("  tried again every second while `haldane guard` or `haldane rollout` runs; `haldane advance %s` tries "
+               "now\n",
+               rollout->id);
+}
+
+static void print_trouble(const struct standing *standing, int64_t now_ms)
+{
+    char time[WHEN_TEXT], distance[FORMAT_TEXT];
+    if (standing->drift)
+        printf("  drift %s: %s; set again\n", format_relative(standing->drift->at_ms, now_ms, distance),
+               standing->drift->detail);
+    if (standing->trouble == TROUBLE_NO_LOOK)
+        printf("  no look since %s: %s\n", when(standing->tried_ms, now_ms, time), standing->failure->detail);
+    if (standing->trouble == TROUBLE_NOT_MOVED)
+        printf("  not moved since %s: %s\n", when(standing->failure->at_ms, now_ms, time), standing->failure->detail);
+}
+
+static void print_next(const struct rollout *rollout, const struct standing *standing, int64_t next_look_ms,
+                       int64_t now_ms)
+{
+    char next[WHEN_TEXT], lease[WHEN_TEXT];
+    if (standing->overdue) {
+        printf("  overdue: the lease ended %s and nobody has acted: haldane advance %s\n",
+               format_relative(rollout->lease_until_ms, now_ms, lease), rollout->id);
         return;
     }
-    char weight[FORMAT_TEXT], time[FORMAT_TEXT];
+    if (next_look_ms > 0)
+        printf("  next look %s%s; without one, ", next_look_ms < now_ms ? "was due " : "",
+               when(next_look_ms, now_ms, next));
+    else
+        printf("  without a look, ");
+    printf("%s %s\n", rollout->advise ? "it expires at" : "back to stable at",
+           when(rollout->lease_until_ms, now_ms, lease));
+}
+
+static void print_text(const struct rollout *rollout, const struct policy *policy, const struct verdict *verdict,
+                       const struct standing *standing, int64_t next_look_ms, int64_t now_ms)
+{
+    char weight[FORMAT_TEXT];
     printf("%s  %s at %s", rollout->id, rollout_state_names[rollout->state], format_weight(rollout->weight_bp, weight));
     if (policy && !rollout_ended(rollout))
         printf(", step %zu of %zu", rollout->step + 1, policy->step_count);
-    printf("\n  %s\n", reason_of(rollout, verdict));
-    if (rollout->advise && rollout->state == ROLLOUT_ROLLING_BACK)
-        puts("  advice: put all traffic on stable; this rollout only advises, and ends when the balancer shows it");
-    if (!rollout_ended(rollout))
-        printf("  next look %s; ", format_time(next_look_ms, time));
-    if (!rollout_ended(rollout))
-        printf("without one, back to stable at %s\n", format_time(rollout->lease_until_ms, time));
+    printf("%s\n  %s\n", rollout->advise ? "; advises only, moves no traffic" : "", reason_of(rollout, verdict));
+    if (rollout_ended(rollout))
+        return;
+    if (rollout->state == ROLLOUT_ROLLING_BACK) {
+        print_way_back(rollout, standing, now_ms);
+        return;
+    }
+    print_trouble(standing, now_ms);
+    print_next(rollout, standing, next_look_ms, now_ms);
+}
+
+void show_rollout(const struct options *options, struct store *store, const struct rollout *rollout,
+                  const struct policy *policy, const struct verdict *verdict, int64_t next_look_ms)
+{
+    struct error ignored;
+    struct audit_entry *audit = NULL;
+    size_t count = 0;
+    int64_t now_ms = wall_clock_ms();
+    store_load_audit(store, rollout->id, &audit, &count, &ignored);
+    struct standing standing =
+        standing_of(rollout, audit, count, verdict, policy ? engine_lease_of(policy) : 0, now_ms);
+    if (options->format == FORMAT_JSON)
+        print_json(rollout, policy, verdict, &standing, next_look_ms);
+    else
+        print_text(rollout, policy, verdict, &standing, next_look_ms, now_ms);
+    audit_entries_free(audit, count);
 }
 
 int conclude(const struct options *options, struct engine *engine, struct store *store, bool ok,
              const struct error *err)
 {
     if (engine)
-        show_rollout(options, engine_rollout(engine), engine_policy(engine), engine_verdict(engine),
+        show_rollout(options, store, engine_rollout(engine), engine_policy(engine), engine_verdict(engine),
                      engine_next_look_ms(engine));
     int code = ok ? exit_of_state(engine_rollout(engine)->state) : fail(err);
     engine_close(engine);

@@ -25,60 +25,67 @@ static void show(const struct options *options, struct store *store, const struc
     struct policy *policy = engine_stored_policy(store, rollout->id, NULL);
     struct verdict *verdict = last_verdict(store, rollout->id);
     int64_t next_ms = policy ? rollout->last_look_ms + policy->look_ms + policy->settle_ms : 0;
-    show_rollout(options, rollout, policy, verdict, next_ms);
+    show_rollout(options, store, rollout, policy, verdict, next_ms);
     verdict_free(verdict);
     policy_free(policy);
 }
 
-static int show_all(const struct options *options, struct store *store, bool live)
+/* Names the store: whoever expects a rollout may look at the wrong one. */
+static void say_none(const struct options *options, bool live, bool exists)
+{
+    if (options->format == FORMAT_JSON)
+        return;
+    char *path = store_path(options);
+    printf("%s in the store %s%s\n", live ? "no rollout is under way" : "no rollouts yet", path,
+           exists ? "" : " (there is no such file yet)");
+    free(path);
+}
+
+static int show_all(const struct options *options, bool live)
 {
     struct error err = {0};
+    struct store *store = open_store_to_read(options, &err);
     struct rollout *rollouts = NULL;
     size_t count = 0;
-    if (!store_list_rollouts(store, live, &rollouts, &count, &err))
-        return fail(&err);
-    if (count == 0 && options->format != FORMAT_JSON)
-        puts(live ? "no rollout is under way" : "no rollouts yet");
+    bool exists = store || err.code != ERROR_NO_INPUT;
+    bool ok = !exists || (store && store_list_rollouts(store, live, &rollouts, &count, &err));
+    if (ok && count == 0)
+        say_none(options, live, exists);
     for (size_t i = 0; i < count; i++) {
         show(options, store, &rollouts[i]);
         rollout_clear(&rollouts[i]);
     }
     free(rollouts);
-    return 0;
-}
-
-static int run_list(const struct options *options)
-{
-    struct error err = {0};
-    struct store *store = open_store(options, &err);
-    if (!store)
-        return fail(&err);
-    int code = show_all(options, store, false);
     store_close(store);
-    return code;
+    return ok ? 0 : fail(&err);
 }
 
-static int run_status(const struct options *options)
+static int show_one(const struct options *options, const char *name)
 {
     struct error err = {0};
-    struct store *store = open_store(options, &err);
-    if (!store)
-        return fail(&err);
-    int code;
     struct rollout rollout = {0};
-    char *id = options->argument_count ? rollout_id(store, options->arguments[0], &err) : NULL;
-    if (options->argument_count == 0) {
-        code = show_all(options, store, true);
-    } else if (id && store_load_rollout(store, id, &rollout, &err)) {
+    struct store *store = open_store_to_read(options, &err);
+    if (!store && err.code == ERROR_NO_INPUT)
+        error_prefix(&err, "there is no rollout %s", name);
+    char *id = store ? rollout_id_or_last(store, name, &err) : NULL;
+    bool ok = id && store_load_rollout(store, id, &rollout, &err);
+    if (ok)
         show(options, store, &rollout);
-        code = exit_of_state(rollout.state);
-    } else {
-        code = fail(&err);
-    }
+    int code = ok ? exit_of_state(rollout.state) : fail(&err);
     rollout_clear(&rollout);
     free(id);
     store_close(store);
     return code;
+}
+
+static int run_list(const struct options *options)
+{
+    return show_all(options, false);
+}
+
+static int run_status(const struct options *options)
+{
+    return options->argument_count ? show_one(options, options->arguments[0]) : show_all(options, true);
 }
 
 const struct command command_status = {
@@ -86,7 +93,8 @@ const struct command command_status = {
     .summary = "where a rollout stands, or all that are under way",
     .page = "Usage: haldane status [ID] [--db FILE] [--format text|json]\n\n"
             "From the record alone; asks neither Prometheus nor the balancer. With --format json one object a\n"
-            "line. Exit codes with an ID: 0 promoted, 10 under way, 20 rolled back; 66 no such rollout.\n",
+            "line. ID may also be a service's name: its rollout that is under way, or else its last one.\n\n"
+            "Exit codes with an ID: 0 promoted, 10 under way, 20 rolled back; 66 no such rollout.\n",
     .options = OPTION_DB | OPTION_FORMAT,
     .max_arguments = 1,
     .run = run_status,

@@ -4,11 +4,24 @@
 
 #include "base/error.h"
 
+#include <stdint.h>
+#include <sys/types.h>
+
 /*
- * Starts `haldane guard ID --detach` on the store that supervise_store() named, and returns when it watches, or when
- * the store has a guard of all rollouts already. An engine_setup.attend.
+ * Starts `haldane guard ID --detach` on the store that supervise_store() named, and returns when it watches. An
+ * engine_setup.attend.
  */
 bool attend_rollout(const char *rollout_id, struct error *err);
+
+/*
+ * Starts `haldane guard ID` on that store, to go back to stable at once unless the rollout has another lease than the
+ * one that ends at `over_ms`. It has a session of its own, and writes to this process's stderr. With `once` it tries
+ * once, else until the rollout has ended. Its pid, to be waited for; 0 with `err`.
+ */
+pid_t return_rollout(const char *rollout_id, int64_t over_ms, bool once, struct error *err);
+
+/* In a process that return_rollout() started: its `over_ms`; else 0. */
+int64_t returned_lease_ms(void);
 
 /* `path` is that of a store that is open. */
 void supervise_store(const char *path);

@@ -89,6 +89,18 @@ static bool check_service(const struct engine *engine, struct error *err)
     return is_free;
 }
 
+/* A step that the balancer cannot give would be found out when the one before it was proven. */
+static bool check_steps(const struct engine *engine, struct error *err)
+{
+    const struct policy *policy = engine->policy;
+    for (size_t s = 0; s < policy->step_count; s++)
+        if (driver_can_give(engine->driver, policy->steps[s].weight_bp, err) != DRIVER_OK) {
+            error_prefix(err, "step %zu", s + 1);
+            return false;
+        }
+    return true;
+}
+
 static bool check_balancer(struct engine *engine, struct error *err)
 {
     struct driver_state *state = &engine->seen;
@@ -107,10 +119,11 @@ static bool check_balancer(struct engine *engine, struct error *err)
                          "the canary already has %s of the traffic (%s); put it on stable first: haldane traffic "
                          "stable POLICY",
                          format_weight(state->share_bp, share), state->detail);
-    if (state->health_known && state->up[TRACK_CANARY] == 0)
-        return error_set(err, ERROR_UNAVAILABLE,
-                         "no canary server is up in the balancer (%s); start the canary and wait for its health check",
-                         state->detail);
+    for (int t = 0; t < TRACKS && state->health_known; t++)
+        if (state->up[t] == 0)
+            return error_set(err, ERROR_UNAVAILABLE,
+                             "no %s server is up in the balancer (%s); start the %s and wait for its health check",
+                             track_names[t], state->detail, track_names[t]);
     rollout->generation = state->generation;
     rollout->epoch = state->capabilities & DRIVER_CAS ? state->epoch + 1 : 0;
     return true;
@@ -196,8 +209,8 @@ struct engine *engine_begin(const struct engine_setup *setup, struct policy *pol
     if (!engine)
         return NULL;
     engine->evidence = evidence_new(policy->service, policy->look_ms);
-    if (!check_service(engine, err) || !check_balancer(engine, err) || !check_metrics(engine, err) ||
-        !fetch_history(engine, err) || !register_rollout(engine, err)) {
+    if (!check_steps(engine, err) || !check_service(engine, err) || !check_balancer(engine, err) ||
+        !check_metrics(engine, err) || !fetch_history(engine, err) || !register_rollout(engine, err)) {
         engine_close(engine);
         return NULL;
     }
@@ -267,6 +280,7 @@ struct engine *engine_open(const struct engine_setup *setup, const char *id, str
     if (!engine)
         return NULL;
     /* Locked before it is read: what another process has just written must be seen. */
+    engine->fresh = true;
     if (lock(engine, id, err) && record_load(engine, id, err))
         return engine;
     if (engine->locked)
@@ -282,11 +296,21 @@ struct engine *engine_open(const struct engine_setup *setup, const char *id, str
  * A little less than the policy names: the way back takes time too, and traffic is to be on stable when the time is
  * over.
  */
-int64_t engine_lease_ms(const struct engine *engine)
+int64_t engine_lease_of(const struct policy *policy)
 {
     enum { WAY_BACK_MS = 2000, WAY_BACK_SHARE = 10 };
-    int64_t unattended_ms = engine->policy->traffic.unattended_ms, way_back_ms = unattended_ms / WAY_BACK_SHARE;
+    int64_t unattended_ms = policy->traffic.unattended_ms, way_back_ms = unattended_ms / WAY_BACK_SHARE;
     return unattended_ms - (way_back_ms < WAY_BACK_MS ? way_back_ms : WAY_BACK_MS);
+}
+
+int64_t engine_lease_ms(const struct engine *engine)
+{
+    return engine_lease_of(engine->policy);
+}
+
+bool engine_is_over(const struct engine *engine)
+{
+    return rollout_ended(&engine->rollout) || engine->rollout.state == ROLLOUT_ROLLING_BACK;
 }
 
 /* Times of the record that lie too far ahead say nothing about how long nobody has looked. */
@@ -295,16 +319,21 @@ static bool clock_was_set_back(const struct engine *engine, int64_t now_ms)
     return engine->rollout.lease_until_ms - now_ms > 2 * engine->policy->traffic.unattended_ms;
 }
 
-static const char *out_of_time_reason(const struct engine *engine)
+/* The caller frees it. */
+static char *out_of_time_reason(const struct engine *engine)
 {
     int64_t now_ms = engine->setup.now_ms();
     if (engine->verdict && engine->verdict->decision == DECISION_ABORT)
-        return engine->verdict->reason;
+        return mem_strdup(engine->verdict->reason);
     if (now_ms - engine->rollout.begun_ms >= engine->policy->deadline_ms)
-        return "the rollout's deadline has passed";
+        return mem_strdup("the rollout's deadline has passed");
     if (clock_was_set_back(engine, now_ms))
-        return "the clock was set back by more than the lease: how long nobody has looked is not known";
-    return "the lease has run out: there was no look for too long";
+        return mem_strdup("the clock was set back by more than the lease: how long nobody has looked is not known");
+    char *trouble = record_trouble(engine);
+    char *reason = mem_printf("the lease has run out: there was no look for too long%s%s",
+                              trouble ? "; the last try: " : "", trouble ? trouble : "");
+    free(trouble);
+    return reason;
 }
 
 /*
@@ -316,7 +345,8 @@ static enum rollout_event event_of_record(const struct engine *engine)
     int64_t now_ms = engine->setup.now_ms();
     const struct verdict *harm = engine->verdict && verdict_is_harm(engine->verdict) ? engine->verdict : NULL;
     enum rollout_event event = rollout_event_of(engine->policy, &engine->rollout, harm, now_ms);
-    return event == EVENT_WAITING && clock_was_set_back(engine, now_ms) ? EVENT_OUT_OF_TIME : event;
+    bool lease_over = engine->setup.unattended || clock_was_set_back(engine, now_ms);
+    return event == EVENT_WAITING && lease_over ? EVENT_OUT_OF_TIME : event;
 }
 
 /* What the last look says. */
@@ -334,10 +364,11 @@ static enum rollout_event event_of_look(const struct engine *engine)
 
 static bool act(struct engine *engine, enum rollout_event event, struct error *err)
 {
-    const char *reason = event == EVENT_OUT_OF_TIME ? out_of_time_reason(engine)
-                         : engine->verdict          ? engine->verdict->reason
-                                                    : "";
-    return move_carry_out(engine, event, reason, err);
+    char *reason = event == EVENT_OUT_OF_TIME ? out_of_time_reason(engine)
+                                              : mem_strdup(engine->verdict ? engine->verdict->reason : "");
+    bool ok = move_carry_out(engine, event, reason, err);
+    free(reason);
+    return ok;
 }
 
 static bool record_pass(struct engine *engine, struct error *err)
@@ -354,62 +385,118 @@ static bool record_pass(struct engine *engine, struct error *err)
 }
 
 /* Waits for Prometheus, unless somebody wants to be attended to first. */
-static bool fetch(struct engine *engine, int64_t from_ms, int64_t until_ms, struct error *err)
+static bool wait_for_answer(const struct engine *engine, const struct fetch *fetch, struct error *err)
 {
-    struct fetch *fetch = fetch_start(engine->collector, from_ms, until_ms, engine->policy->look_ms);
-    bool interrupted = false;
-    while (!interrupted && !fetch_done(fetch)) {
+    while (!fetch_done(fetch)) {
         fetch_step(engine->collector, 500);
-        interrupted = engine->setup.interrupted && engine->setup.interrupted();
+        if (engine->setup.interrupted && engine->setup.interrupted())
+            return error_set(err, ERROR_UNAVAILABLE,
+                             "the look was given up: interrupted while Prometheus was waited for");
     }
-    int64_t last_ms;
-    if (!interrupted)
+    return true;
+}
+
+/* Whether the record is where it was, and its time is not over: else what was fetched is not for it any more. */
+static bool still_wanted(const struct engine *engine, const struct rollout *asked)
+{
+    const struct rollout *now = &engine->rollout;
+    return now->state == asked->state && now->weight_bp == asked->weight_bp &&
+           now->step_since_ms == asked->step_since_ms && now->last_look_ms == asked->last_look_ms &&
+           event_of_record(engine) == EVENT_WAITING;
+}
+
+/* Fetches so many looks. `*wanted` is false if others have moved the rollout on meanwhile: nothing was appended then.
+ */
+static bool fetch_looks(struct engine *engine, int64_t looks, bool *wanted, struct error *err)
+{
+    const struct rollout asked = engine->rollout; /* numbers only */
+    int64_t look_ms = engine->policy->look_ms, last_ms;
+    struct fetch *fetch =
+        fetch_start(engine->collector, asked.last_look_ms, asked.last_look_ms + looks * look_ms, look_ms);
+    engine_rest(engine);
+    struct error why = {0};
+    bool answered = wait_for_answer(engine, fetch, &why), taken = take(engine, err);
+    *wanted = taken && still_wanted(engine, &asked);
+    if (answered && *wanted)
         return fetch_finish(fetch, engine->evidence, &last_ms, err);
     fetch_abandon(fetch);
-    return error_set(err, ERROR_UNAVAILABLE, "the look was given up: interrupted while Prometheus was waited for");
+    if (taken && !answered)
+        *err = why;
+    return taken && answered;
 }
 
 /* Appends what is due to the evidence and folds it. Nothing due is no failure. */
 static bool take_looks(struct engine *engine, struct error *err)
 {
     const struct policy *policy = engine->policy;
-    int64_t from_ms = engine->rollout.last_look_ms;
-    int64_t looks = (engine->setup.now_ms() - policy->settle_ms - from_ms) / policy->look_ms;
+    int64_t looks = (engine->setup.now_ms() - policy->settle_ms - engine->rollout.last_look_ms) / policy->look_ms;
+    bool wanted;
     if (looks <= 0)
         return true;
-    looks = looks < MAX_LOOKS ? looks : MAX_LOOKS;
-    if (!fetch(engine, from_ms, from_ms + looks * policy->look_ms, err)) {
-        if (rollout_move(engine->rollout.state, EVENT_NO_METRICS).action == ACTION_NONE)
-            record_failure(engine, rollout_event_names[EVENT_NO_METRICS], err->text);
+    if (!fetch_looks(engine, looks < MAX_LOOKS ? looks : MAX_LOOKS, &wanted, err)) {
+        if (wanted && rollout_move(engine->rollout.state, EVENT_NO_METRICS).action == ACTION_NONE)
+            record_no_look(engine, EVENT_NO_METRICS, err->text);
         return false;
     }
+    if (!wanted)
+        return true;
     if (record_pass(engine, err))
         return move_renew(engine, err);
     record_reread(engine, err);
     return false;
 }
 
-bool engine_advance(struct engine *engine, struct error *err)
+/* Who decides now: nobody has given an order. */
+static void decide_alone(struct engine *engine)
+{
+    engine->actor = engine->setup.decider ? engine->setup.decider : "haldane";
+}
+
+/* One that has ended stays so; one on its way back goes on with that. */
+static bool finish(struct engine *engine, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
+    return rollout_ended(rollout) || move_to_stable(engine, rollout->cause, rollout->reason, err);
+}
+
+/* What the record says by itself is done before anybody is asked for anything. */
+static bool act_on_record(struct engine *engine, struct error *err)
+{
+    enum rollout_event event = event_of_record(engine);
+    decide_alone(engine);
+    return event == EVENT_WAITING || act(engine, event, err);
+}
+
+bool engine_advance(struct engine *engine, struct error *err)
+{
     if (!take(engine, err))
         return false;
-    engine->actor = engine->setup.decider ? engine->setup.decider : "haldane";
-    if (rollout_ended(rollout))
+    decide_alone(engine);
+    if (engine_is_over(engine))
+        return finish(engine, err);
+    if (!act_on_record(engine, err))
+        return false;
+    if (engine_is_over(engine))
         return true;
-    if (rollout->state == ROLLOUT_ROLLING_BACK)
-        return move_to_stable(engine, rollout->cause, rollout->reason, err);
-    enum rollout_event event = event_of_record(engine);
-    if (event != EVENT_WAITING)
-        return act(engine, event, err);
     /* While the split cannot be read, no look is folded: what it was meanwhile is only known afterwards. */
     if (!reconcile(engine, err))
-        return rollout_ended(rollout);
-    if (rollout_ended(rollout) || rollout->state == ROLLOUT_ROLLING_BACK)
+        return rollout_ended(&engine->rollout);
+    if (engine_is_over(engine))
         return true;
-    if (!take_looks(engine, err) || rollout_ended(rollout) || rollout->state == ROLLOUT_ROLLING_BACK)
-        return rollout_ended(rollout);
-    return act(engine, event_of_look(engine), err);
+    if (!take_looks(engine, err))
+        return rollout_ended(&engine->rollout);
+    if (engine_is_over(engine))
+        return finish(engine, err);
+    enum rollout_event event = event_of_record(engine);
+    return act(engine, event == EVENT_WAITING ? event_of_look(engine) : event, err);
+}
+
+bool engine_give_up(struct engine *engine, const char *reason, struct error *err)
+{
+    if (!take(engine, err) && err->code == ERROR_BUSY)
+        return false;
+    decide_alone(engine);
+    return engine_is_over(engine) ? finish(engine, err) : move_carry_out(engine, EVENT_BROKEN, reason, err);
 }
 
 /* --- orders --- */
@@ -420,10 +507,12 @@ bool engine_order(struct engine *engine, enum rollout_event order, const char *r
     /* Back to stable it goes even when the record cannot be read; what this process knows must do. */
     if (!take(engine, err) && (order != EVENT_ABORT || err->code == ERROR_BUSY))
         return false;
+    /* No order holds what is over: harm that was shown, time that has run out. */
+    if (order != EVENT_ABORT && order != EVENT_SUPERSEDE && !engine_is_over(engine) && !act_on_record(engine, err))
+        return false;
     engine->actor = engine->setup.actor;
     /* A promotion is not recorded over a split that nobody has read. */
-    bool under_way = !rollout_ended(rollout) && rollout->state != ROLLOUT_ROLLING_BACK;
-    if (order == EVENT_PROMOTE && under_way && !reconcile(engine, err))
+    if (order == EVENT_PROMOTE && !engine_is_over(engine) && !reconcile(engine, err))
         return false;
     enum rollout_event event = order == EVENT_PROMOTE ? rollout_promote_event(engine->policy, rollout) : order;
     enum rollout_action action = rollout_move(rollout->state, event).action;

@@ -30,9 +30,10 @@ struct engine_setup {
 
     int64_t lock_patience_ms; /* how long another process is waited for that has the rollout; 0: three seconds */
 
-    bool supersede; /* engine_begin(): a rollout of the service that is under way makes room, with traffic on stable */
-    bool advise;    /* engine_begin(): judge and say what to do, and move no traffic */
-    bool restart;   /* engine_open(): a process that held the rollout died */
+    bool supersede;  /* engine_begin(): a rollout of the service that is under way makes room, with traffic on stable */
+    bool advise;     /* engine_begin(): judge and say what to do, and move no traffic */
+    bool restart;    /* engine_open(): a process that held the rollout died */
+    bool unattended; /* engine_advance(): the lease has run out by a clock that nobody sets: back to stable */
 };
 
 /*
@@ -56,10 +57,17 @@ void engine_close(struct engine *engine);
 /*
  * Folds every complete look since the last call and acts: at the first look that shows harm; upward if the step is
  * still proven after the last look. Renews the lease. What the record says by itself (harm, time that has run out) is
- * done first, without asking anybody. False with `err` if something could not be reached or written; the rollout is
- * then where it was, or on its way to stable.
+ * done first, without asking anybody. While Prometheus is waited for the rollout is anybody's: an order need not wait,
+ * and a look that came too late for it is dropped. False with `err` if something could not be reached or written; the
+ * rollout is then where it was, or on its way to stable.
  */
 bool engine_advance(struct engine *engine, struct error *err);
+
+/*
+ * This process cannot go on (its record cannot be written, say): all traffic back to stable, as what haldane decided
+ * and nobody ordered. `reason` is why. As engine_order().
+ */
+bool engine_give_up(struct engine *engine, const char *reason, struct error *err);
 
 /*
  * An order from outside: EVENT_PROMOTE, EVENT_HOLD, EVENT_RESUME, EVENT_ABORT of a person, EVENT_SUPERSEDE, or one of
@@ -77,6 +85,10 @@ const struct rollout *engine_rollout(const struct engine *engine);
 const struct policy *engine_policy(const struct engine *engine);
 const struct evidence *engine_evidence(const struct engine *engine);
 const struct verdict *engine_verdict(const struct engine *engine); /* of the last look; NULL before the first */
+
+/* How long a look, or a try to go back, lets a rollout under this policy go unattended: `lease_until_ms` is so much
+ * later than it. */
+int64_t engine_lease_of(const struct policy *policy);
 
 /* When the next look can be folded. */
 int64_t engine_next_look_ms(const struct engine *engine);

@@ -153,6 +153,21 @@ bool move_to_step(struct engine *engine, size_t step, const char *reason, struct
     return ok;
 }
 
+/* The split is right, but would not stay: users lose nothing by another try. */
+static bool not_kept(struct engine *engine, enum driver_status status, struct error *err)
+{
+    const struct driver_state *seen = &engine->seen;
+    if (status == DRIVER_OK)
+        error_set(err, ERROR_UNAVAILABLE, "%s", seen->detail);
+    error_prefix(err, "the promotion could not be made lasting, and is tried again at the next look");
+    bool share_holds = seen->capabilities && driver_is_share(seen->share_bp, engine->rollout.weight_bp);
+    if (status != DRIVER_OK && !(status == DRIVER_MISMATCH && share_holds))
+        return not_moved(engine, status, err);
+    clear_intent(engine);
+    record_failure(engine, rollout_event_names[EVENT_REFUSED], err->text);
+    return false;
+}
+
 /* The last step was passed: its weight stays, also when haldane is gone. Until the balancer has shown that, the rollout
  * stays where it is, and its users with it. */
 static bool keep(struct engine *engine, const char *reason, struct error *err)
@@ -163,10 +178,8 @@ static bool keep(struct engine *engine, const char *reason, struct error *err)
     if (!put_intent(engine, weight_bp, reason, err))
         return false;
     enum driver_status status = ask(engine, weight_bp, FOR_GOOD, err);
-    if (status != DRIVER_OK) {
-        error_prefix(err, "the promotion could not be made lasting, and is tried again at the next look");
-        return not_moved(engine, status, err);
-    }
+    if (status != DRIVER_OK || engine->seen.unsaved)
+        return not_kept(engine, status, err);
     rollout->state = rollout_move(rollout->state, EVENT_KEPT).next;
     rollout->ended_ms = engine->setup.now_ms();
     rollout->weight_bp = weight_bp;
@@ -204,24 +217,6 @@ static void stay_attended(struct engine *engine)
     store_save_rollout(engine->setup.store, &engine->rollout, &ignored);
 }
 
-static bool not_stable(struct engine *engine, enum driver_status status, struct error *err)
-{
-    struct error why = *err;
-    if (status == DRIVER_FENCED) {
-        *err = (struct error){0};
-        return move_carry_out(engine, EVENT_FENCED, why.text, err);
-    }
-    if (engine->rollout.advise && status == DRIVER_REFUSED) {
-        *err = (struct error){0};
-        record_failure(engine, "advice", why.text);
-        return true;
-    }
-    error_prefix(err, "traffic is NOT proven to be on stable, and this is tried again by `haldane advance`");
-    record_failure(engine, "rollback failed", err->text);
-    stay_attended(engine);
-    return false;
-}
-
 static bool end_on_stable(struct engine *engine, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
@@ -235,6 +230,45 @@ static bool end_on_stable(struct engine *engine, struct error *err)
                  "traffic is on stable, but this could not be recorded; mend the store and run `haldane abort %s "
                  "--reason TEXT`, or the next `haldane advance` takes the record for the truth",
                  rollout->id);
+    return false;
+}
+
+/* Whoever has taken the split has put it on stable. It may have been this rollout, when it could not write that down.
+ */
+static bool is_withdrawn(struct engine *engine)
+{
+    struct error ignored;
+    return driver_get(engine->driver, &engine->seen, &ignored) == DRIVER_OK && engine->seen.share_bp == 0;
+}
+
+static bool not_stable(struct engine *engine, enum driver_status status, struct error *err)
+{
+    struct error why = *err;
+    if (status == DRIVER_FENCED) {
+        *err = (struct error){0};
+        return is_withdrawn(engine) ? end_on_stable(engine, err) : move_carry_out(engine, EVENT_FENCED, why.text, err);
+    }
+    if (engine->rollout.advise && status == DRIVER_REFUSED) {
+        *err = (struct error){0};
+        record_failure(engine, "advice", why.text);
+        return true;
+    }
+    error_prefix(err, "traffic is NOT proven to be on stable, and this is tried again by `haldane advance`");
+    record_failure(engine, "rollback failed", err->text);
+    stay_attended(engine);
+    return false;
+}
+
+/* All traffic is on stable, and would not be after the balancer's next restart, when nobody watches any more. */
+static bool not_saved(struct engine *engine, struct error *err)
+{
+    error_set(
+        err, ERROR_UNAVAILABLE,
+        "all traffic is on stable, but a restart of the balancer would undo that (%s); mend it, `haldane advance` "
+        "tries again",
+        engine->seen.detail);
+    record_failure(engine, "rollback failed", err->text);
+    stay_attended(engine);
     return false;
 }
 
@@ -260,6 +294,8 @@ bool move_to_stable(struct engine *engine, enum rollout_cause cause, const char 
         status = DRIVER_MISMATCH;
         error_set(err, ERROR_UNAVAILABLE, "the balancer still shows a canary with traffic (%s)", engine->seen.detail);
     }
+    if (status == DRIVER_OK && engine->seen.unsaved)
+        return not_saved(engine, err);
     return status == DRIVER_OK ? end_on_stable(engine, err) : not_stable(engine, status, err);
 }
 

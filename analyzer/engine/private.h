@@ -18,11 +18,15 @@ struct engine {
     struct rollout rollout;
     struct driver_state seen; /* the balancer, as it was last read; `capabilities` is 0 before */
     bool locked;
+    bool fresh;        /* just read from the store: what is pending was left by another process */
     const char *actor; /* who does what is done now: the setup's actor or its decider */
 };
 
 /* How long the balancer and the record let a canary go unattended. */
 int64_t engine_lease_ms(const struct engine *engine);
+
+/* It has ended, or is on its way back to stable. */
+bool engine_is_over(const struct engine *engine);
 
 /* move.c: what changes traffic. */
 bool move_to_step(struct engine *engine, size_t step, const char *reason, struct error *err);
@@ -53,6 +57,13 @@ bool record_sample(struct engine *engine, struct error *err);
 /* What fails is tried again for as long as it takes: the record gets a line when the last one does not say so already.
  */
 void record_failure(struct engine *engine, const char *event, const char *text);
+
+/* The same of what keeps a look from being taken: said anew if a look has gone well since it was said. */
+void record_no_look(struct engine *engine, enum rollout_event event, const char *text);
+
+/* What keeps looks from being taken, or the way back from being proven, since somebody last attended; else NULL. The
+ * caller frees it. */
+char *record_trouble(const struct engine *engine);
 
 /* Reads the record and folds its evidence, in place of what is in memory; nothing changes if that fails. */
 bool record_load(struct engine *engine, const char *id, struct error *err);

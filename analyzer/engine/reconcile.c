@@ -23,7 +23,7 @@ static bool canary_is_down(const struct engine *engine)
     return engine->seen.health_known && engine->seen.up[TRACK_CANARY] == 0;
 }
 
-/* An earlier process wrote down an intent and did not come to record the outcome: the balancer knows it. */
+/* An intent was written down, and its outcome was not: somebody died, or the balancer did not answer. It knows. */
 static bool finish_intent(struct engine *engine, const struct intent *intent, struct error *err)
 {
     const struct policy *policy = engine->policy;
@@ -39,20 +39,19 @@ static bool finish_intent(struct engine *engine, const struct intent *intent, st
         if (rollout->state == ROLLOUT_PAUSED)
             rollout->state = ROLLOUT_STEPPING;
         return move_follow(engine, intent->weight_bp, engine->evidence->weight_count ? "step" : "begun",
-                           "the balancer had taken the weight before haldane stopped", err);
+                           "the balancer had taken the weight before that could be recorded", err);
     }
-    return move_carry_out(engine, EVENT_RESTART_UNSURE,
-                          "haldane stopped in the middle of a change, and the balancer has another split", err);
+    return move_carry_out(engine, EVENT_RESTART_UNSURE, "a change was not finished, and the balancer has another split",
+                          err);
 }
 
 /* Taking up what a process left that died. */
 static bool take_up(struct engine *engine, const struct intent *intent, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
-    engine->setup.restart = false;
     if (intent->pending && !finish_intent(engine, intent, err))
         return false;
-    if (rollout_ended(rollout) || rollout->state == ROLLOUT_ROLLING_BACK)
+    if (engine_is_over(engine))
         return true;
     if (canary_is_down(engine))
         return move_carry_out(engine, EVENT_RESTART_UNSURE,
@@ -65,26 +64,32 @@ static bool take_up(struct engine *engine, const struct intent *intent, struct e
            record_state(engine, "resumed", "haldane was started again; the split is as recorded", err);
 }
 
+/* It is what the balancer has that the rollout goes on with, held: a person must say what is next. */
+static bool hold(struct engine *engine, const char *detail, struct error *err)
+{
+    engine->rollout.state = rollout_move(engine->rollout.state, EVENT_CHANGED_HOLD).next;
+    record_reason(engine, detail);
+    return move_follow(engine, engine->seen.share_bp, "held", detail, err);
+}
+
 /* The split is not the record's, and no process of ours was in the middle of changing it. */
 static bool answer_drift(struct engine *engine, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
     const struct driver_state *seen = &engine->seen;
-    bool restarted = seen->generation && rollout->generation && seen->generation != rollout->generation;
-    enum rollout_event event = restarted ? EVENT_SPLIT_LOST : rollout_drift_event(engine->policy);
+    bool tells = seen->generation && rollout->generation, restarted = tells && seen->generation != rollout->generation;
+    enum rollout_event event =
+        restarted ? EVENT_SPLIT_LOST : rollout_drift_event(engine->policy, tells && seen->share_bp == 0);
     char found[FORMAT_TEXT], wanted[FORMAT_TEXT];
     format_weight(seen->share_bp, found);
     format_weight(rollout->weight_bp, wanted);
+    bool holds = event == EVENT_CHANGED_HOLD;
     char *detail = mem_printf(restarted ? "the balancer was restarted or reloaded and had %s, not the %s of the record"
+                              : holds   ? "somebody else gave the canary %s, the record says %s; so it stays until "
+                                          "`haldane resume` or `haldane abort`"
                                         : "somebody else gave the canary %s, the record says %s",
                               found, wanted);
-    bool held = event == EVENT_CHANGED_HOLD;
-    if (held) {
-        rollout->state = rollout_move(rollout->state, event).next;
-        record_reason(engine, detail);
-    }
-    bool ok =
-        held ? move_follow(engine, seen->share_bp, "held", detail, err) : move_carry_out(engine, event, detail, err);
+    bool ok = holds ? hold(engine, detail, err) : move_carry_out(engine, event, detail, err);
     free(detail);
     return ok;
 }
@@ -130,22 +135,20 @@ static bool catch_up(struct engine *engine, struct error *err)
     return move_to_step(engine, rollout->step, rollout->weight_bp ? "the step's weight again" : "first step", err);
 }
 
-static bool is_over(const struct engine *engine)
-{
-    return rollout_ended(&engine->rollout) || engine->rollout.state == ROLLOUT_ROLLING_BACK;
-}
-
 static bool compare(struct engine *engine, const struct intent *intent, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
     bool ok = true;
     if (rollout->advise && !driver_is_share(engine->seen.share_bp, rollout->weight_bp))
         ok = go_after(engine, err);
-    else if (intent->pending || engine->setup.restart)
+    else if (engine->setup.restart || (intent->pending && engine->fresh))
         ok = take_up(engine, intent, err);
+    else if (intent->pending)
+        ok = finish_intent(engine, intent, err);
     else if (!driver_is_share(engine->seen.share_bp, rollout->weight_bp))
         ok = answer_drift(engine, err);
-    if (!ok || is_over(engine))
+    engine->setup.restart = engine->fresh = false;
+    if (!ok || engine_is_over(engine))
         return ok;
     /* A split that was healed, but could not be recorded so: without this the judge would go on under the wrong one. */
     if (rollout->weight_bp > 0 && !is_recorded(engine))
@@ -165,7 +168,7 @@ static bool look_at_balancer(struct engine *engine, const struct intent *intent,
     if (status == DRIVER_UNSUPPORTED) { /* no balancer: the record is the truth */
         engine->seen.share_bp = intent->pending ? intent->weight_bp : rollout->weight_bp;
     } else if (status != DRIVER_OK) {
-        record_failure(engine, rollout_event_names[EVENT_REFUSED], err->text);
+        record_no_look(engine, EVENT_REFUSED, err->text);
         return false;
     }
     if (rollout->epoch && engine->seen.epoch > rollout->epoch)

@@ -132,16 +132,48 @@ void record_reread(struct engine *engine, struct error *err)
         err->code = ERROR_IO;
 }
 
+/* The newest line of the trail, which the caller clears. False if there is none. */
+static bool newest_line(const struct engine *engine, struct audit_entry *line)
+{
+    struct error ignored;
+    struct audit_entry *trail = NULL;
+    size_t count = 0;
+    bool any = store_load_audit(engine->setup.store, engine->rollout.id, &trail, &count, &ignored) && count > 0;
+    if (any) {
+        *line = trail[count - 1];
+        trail[count - 1] = (struct audit_entry){0};
+    }
+    audit_entries_free(trail, count);
+    return any;
+}
+
 void record_failure(struct engine *engine, const char *event, const char *text)
 {
     struct error ignored;
-    struct audit_entry *entries = NULL;
-    size_t count = 0;
-    bool known = store_load_audit(engine->setup.store, engine->rollout.id, &entries, &count, &ignored) && count > 0 &&
-                 strcmp(entries[count - 1].event, event) == 0 && strcmp(entries[count - 1].detail, text) == 0;
-    audit_entries_free(entries, count);
+    struct audit_entry last = {0};
+    bool known = newest_line(engine, &last) && strcmp(last.event, event) == 0 && strcmp(last.detail, text) == 0;
+    audit_entry_clear(&last);
     if (!known)
         record_state(engine, event, text, &ignored);
+}
+
+char *record_trouble(const struct engine *engine)
+{
+    struct audit_entry last = {0};
+    int64_t attended_ms = engine->rollout.lease_until_ms - engine_lease_ms(engine);
+    bool fails = newest_line(engine, &last) && audit_failure(&last, 1) && last.at_ms >= attended_ms;
+    char *text = fails ? mem_strdup(last.detail) : NULL;
+    audit_entry_clear(&last);
+    return text;
+}
+
+void record_no_look(struct engine *engine, enum rollout_event event, const char *text)
+{
+    struct error ignored;
+    char *known = record_trouble(engine);
+    if (!known || strcmp(known, text) != 0)
+        record_state(engine, rollout_event_names[event], text, &ignored);
+    free(known);
 }
 
 bool record_sample(struct engine *engine, struct error *err)

@@ -220,6 +220,19 @@ const char *format_time(int64_t unix_ms, char text[FORMAT_TEXT])
     return text;
 }
 
+const char *format_relative(int64_t unix_ms, int64_t now_ms, char text[FORMAT_TEXT])
+{
+    bool ahead = unix_ms > now_ms;
+    int64_t seconds = ahead ? (unix_ms - now_ms + 999) / 1000 : (now_ms - unix_ms) / 1000;
+    char span[FORMAT_TEXT];
+    if (seconds < 60)
+        snprintf(span, sizeof span, "%d s", (int)seconds);
+    else
+        format_span(seconds * 1000, span);
+    snprintf(text, FORMAT_TEXT, ahead ? "in %.48s" : "%.48s ago", span);
+    return text;
+}
+
 const char *format_evidence(double log10_e, char text[FORMAT_TEXT])
 {
     if (isnan(log10_e))

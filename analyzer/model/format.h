@@ -28,9 +28,11 @@ const char *format_interval(double lower, double upper, char text[FORMAT_TEXT]);
 /* A number in a unit that is not known: 130023424.4 → "130,023,424", 0.0123456 → "0.01235"; whole from 1000 on. */
 const char *format_number(double number, char text[FORMAT_TEXT]);
 
-const char *format_latency(double seconds, char text[FORMAT_TEXT]);  /* 0.048 → "48 ms", 1.2 → "1.2 s" */
-const char *format_span(int64_t ms, char text[FORMAT_TEXT]);         /* 90000 → "1m30s"; to the second from 10 s on */
-const char *format_time(int64_t unix_ms, char text[FORMAT_TEXT]);    /* "2026-03-01 02:14:30 UTC" */
+const char *format_latency(double seconds, char text[FORMAT_TEXT]); /* 0.048 → "48 ms", 1.2 → "1.2 s" */
+const char *format_span(int64_t ms, char text[FORMAT_TEXT]);        /* 90000 → "1m30s"; to the second from 10 s on */
+const char *format_time(int64_t unix_ms, char text[FORMAT_TEXT]);   /* "2026-03-01 02:14:30 UTC" */
+/* How far away a time is, in whole seconds: "in 12 s", "5 s ago", "1m30s ago". */
+const char *format_relative(int64_t unix_ms, int64_t now_ms, char text[FORMAT_TEXT]);
 const char *format_evidence(double log10_e, char text[FORMAT_TEXT]); /* 1.6021 → "1.60", -101.3 → "-101" */
 
 /*

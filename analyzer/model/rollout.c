@@ -2,6 +2,7 @@
 #include "analyzer/model/rollout.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 const char *const rollout_state_names[ROLLOUT_STATES] = {"stepping",     "held",    "paused",  "promoted",
                                                          "rolling_back", "aborted", "expired", "superseded"};
@@ -36,12 +37,27 @@ void rollout_clear(struct rollout *rollout)
     *rollout = (struct rollout){0};
 }
 
+const struct audit_entry *audit_failure(const struct audit_entry *audit, size_t count)
+{
+    static const char *const failures[] = {"no metrics", "refused", "rollback failed"};
+    const struct audit_entry *newest = count ? &audit[count - 1] : NULL;
+    for (size_t i = 0; newest && i < sizeof failures / sizeof *failures; i++)
+        if (strcmp(newest->event, failures[i]) == 0)
+            return newest;
+    return NULL;
+}
+
+void audit_entry_clear(struct audit_entry *entry)
+{
+    free(entry->actor);
+    free(entry->event);
+    free(entry->detail);
+    *entry = (struct audit_entry){0};
+}
+
 void audit_entries_free(struct audit_entry *entries, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        free(entries[i].actor);
-        free(entries[i].event);
-        free(entries[i].detail);
-    }
+    for (size_t i = 0; i < count; i++)
+        audit_entry_clear(&entries[i]);
     free(entries);
 }

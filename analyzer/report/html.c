@@ -57,8 +57,11 @@ static void put_head(struct strbuf *out, const struct report *report, const stru
     put_fact(out, "What to do", story->next);
     strbuf_puts(out, "</dl>\n<p class=\"soft\">");
     const char *look = look_words(story, TEXT);
-    strbuf_printf(out, "%c%s, ", toupper((unsigned char)*look), look + 1);
-    put_time(out, story->last->at_ms);
+    strbuf_printf(out, "%c%s", toupper((unsigned char)*look), look + 1);
+    if (story->last->look > 0) {
+        strbuf_puts(out, ", ");
+        put_time(out, story->last->at_ms);
+    }
     if (report->rollout) {
         strbuf_puts(out, ", rollout ");
         put_html(out, report->rollout->id);

@@ -23,7 +23,9 @@ static void put_heading(struct strbuf *out, const struct report *report, const s
     put_labelled(out, "To blame", story->blame);
     put_labelled(out, "Traffic now", story->traffic);
     put_labelled(out, "What to do", story->next);
-    strbuf_printf(out, "- **At**: %s, %s", look_words(story, TEXT), format_time(story->last->at_ms, TEXT));
+    strbuf_printf(out, "- **At**: %s", look_words(story, TEXT));
+    if (story->last->look > 0)
+        strbuf_printf(out, ", %s", format_time(story->last->at_ms, TEXT));
     if (report->rollout) {
         strbuf_puts(out, ", rollout ");
         put_markdown(out, report->rollout->id);

@@ -14,7 +14,8 @@ struct report {
     size_t verdict_count;
     const struct audit_entry *audit;
     size_t audit_count;
-    const char *policy_source; /* the policy's YAML; NULL: not shown */
+    const char *policy_source;   /* the policy's YAML; NULL: not shown */
+    const struct policy *policy; /* what it says, for why a rollout's time ran out; NULL: not known */
 };
 
 /* The caller frees the text. */

@@ -3,6 +3,7 @@
  * judged; from the last verdict otherwise. Advice is one table of states, so that it can be read and checked at once.
  */
 #include "analyzer/report/story.h"
+#include "analyzer/report/standing.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
 
@@ -482,8 +483,85 @@ static char *advice_waiting(const struct verdict *last, const char *id)
     return line;
 }
 
-static char *advice_aborted(const struct story *story, const struct rollout *rollout)
+/* What ran out when a rollout expired; without one, when its judge gave up. */
+enum expiry { EXPIRY_UNPROVEN, EXPIRY_SILENT, EXPIRY_DEADLINE, EXPIRY_LEASE, EXPIRY_UNKNOWN };
+
+/* Where the way back begins in the audit trail; its end, if there is none. */
+static size_t way_back(const struct report *report)
 {
+    size_t i = 0;
+    while (i < report->audit_count && strcmp(report->audit[i].event, "rolling back") != 0)
+        i++;
+    return i;
+}
+
+static bool any_expired(const struct verdict *verdict)
+{
+    for (size_t m = 0; m < verdict->metric_count; m++)
+        if (verdict->metrics[m].status == METRIC_EXPIRED)
+            return true;
+    return false;
+}
+
+/* In the order in which the engine asks: the judge's word, the deadline, the lease. */
+static enum expiry expiry_of(const struct report *report, const struct verdict *last)
+{
+    const struct rollout *rollout = report->rollout;
+    if (last->decision == DECISION_ABORT || !rollout) {
+        char *silent = any_expired(last) ? NULL : unproven(last, true);
+        enum expiry expiry = silent ? EXPIRY_SILENT : EXPIRY_UNPROVEN;
+        free(silent);
+        return expiry;
+    }
+    if (!report->policy || rollout->pruned_ms)
+        return EXPIRY_UNKNOWN;
+    size_t back = way_back(report);
+    int64_t back_ms = back < report->audit_count ? report->audit[back].at_ms : rollout->ended_ms;
+    return back_ms - rollout->begun_ms >= report->policy->deadline_ms ? EXPIRY_DEADLINE : EXPIRY_LEASE;
+}
+
+/* What kept haldane from looking until the lease was over; NULL: nobody tried. A look is folded `settle` after its end,
+ * so what failed before that was tried again and went well. */
+static const struct audit_entry *obstacle(const struct report *report, const struct verdict *last)
+{
+    const struct audit_entry *failure = audit_failure(report->audit, way_back(report));
+    return failure && failure->at_ms >= last->at_ms + report->policy->settle_ms ? failure : NULL;
+}
+
+static char *advice_expired(const struct story *story, const struct report *report)
+{
+    char *line, *silent;
+    const struct audit_entry *failure;
+    switch (expiry_of(report, story->last)) {
+    case EXPIRY_SILENT:
+        silent = unproven(story->last, true);
+        line = mem_printf("Harm was not shown. Find out why there was no data for %s: haldane check POLICY --live",
+                          silent);
+        free(silent);
+        return line;
+    case EXPIRY_DEADLINE:
+        return mem_strdup("Harm was not shown, but the deadline came before the proof. Give it more traffic, wider "
+                          "margins or a longer deadline; haldane plan POLICY says how much.");
+    case EXPIRY_LEASE:
+        failure = obstacle(report, story->last);
+        if (failure)
+            return mem_printf("Find out why no look was possible, then begin again: %s",
+                              text_or(failure->detail, failure->event));
+        return mem_strdup("Find out why nobody looked: was `haldane rollout`, or what calls `haldane advance`, killed, "
+                          "or does it call more seldom than the policy's `unattended` asks? Then begin again.");
+    case EXPIRY_UNKNOWN:
+        return mem_strdup("Harm was not shown, but safety neither; the reason says what ran out. If it was the proof, "
+                          "haldane plan POLICY says how much traffic it takes.");
+    case EXPIRY_UNPROVEN:
+        break;
+    }
+    return mem_printf("Harm was not shown%s. Give it more traffic or wider margins; haldane plan POLICY says how much.",
+                      report->rollout ? ", but safety neither" : "");
+}
+
+static char *advice_aborted(const struct story *story, const struct report *report)
+{
+    const struct rollout *rollout = report->rollout;
     enum rollout_cause cause = rollout ? rollout->cause : verdict_is_harm(story->last) ? CAUSE_HARMED : CAUSE_EXPIRED;
     switch (cause) {
     case CAUSE_PERSON:
@@ -496,8 +574,7 @@ static char *advice_aborted(const struct story *story, const struct rollout *rol
     case CAUSE_SUPERSEDED:
         return mem_strdup("Nothing: another rollout took its place. Look at that one: haldane list");
     case CAUSE_EXPIRED:
-        return mem_strdup(
-            "Harm was not shown. Give it more traffic or wider margins; haldane plan POLICY says how much.");
+        return advice_expired(story, report);
     case CAUSE_NONE:
     case CAUSE_HARMED:
         break;
@@ -518,20 +595,20 @@ static char *advice_aborted(const struct story *story, const struct rollout *rol
         !story->culprit && fired ? " fire" : "");
 }
 
-static char *advice_line(const struct story *story, const struct rollout *rollout)
+static char *advice_line(const struct story *story, const struct report *report)
 {
+    const struct rollout *rollout = report->rollout;
     if (!rollout)
-        return story->last->decision == DECISION_ABORT     ? advice_aborted(story, NULL)
+        return story->last->decision == DECISION_ABORT     ? advice_aborted(story, report)
                : story->last->decision == DECISION_PROMOTE ? mem_strdup("The canary may have the next step's traffic.")
                                                            : advice_waiting(story->last, NULL);
     switch (rollout->state) {
     case ROLLOUT_PROMOTED:
         return mem_strdup("Nothing. The rollout is over.");
     case ROLLOUT_ABORTED:
-        return advice_aborted(story, rollout);
+        return advice_aborted(story, report);
     case ROLLOUT_EXPIRED:
-        return mem_strdup("Harm was not shown, but safety neither. Give it more traffic or wider margins; "
-                          "haldane plan POLICY says how much.");
+        return advice_expired(story, report);
     case ROLLOUT_SUPERSEDED:
         return mem_strdup("Nothing here: another rollout took its place, or took the split from it. "
                           "Look at that one: haldane list");
@@ -603,7 +680,7 @@ struct story *story_tell(const struct report *report)
     tell_outcome(story, report->rollout);
     story->blame = blame_line(story);
     story->traffic = traffic_line(story->last, report->rollout);
-    story->next = advice_line(story, report->rollout);
+    story->next = advice_line(story, report);
     return story;
 }
 

@@ -30,7 +30,9 @@ static void put_heading(struct strbuf *out, const struct report *report, const s
     put_labelled(out, "To blame", story->blame);
     put_labelled(out, "Traffic", story->traffic);
     put_labelled(out, "To do", story->next);
-    char *when = mem_printf("%s, %s", look_words(story, TEXT), format_time(story->last->at_ms, TEXT));
+    bool looked = story->last->look > 0;
+    char *when = mem_printf("%s%s%s", look_words(story, TEXT), looked ? ", " : "",
+                            looked ? format_time(story->last->at_ms, TEXT) : "");
     put_labelled(out, "At", when);
     free(when);
     if (report->rollout)

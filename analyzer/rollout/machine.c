@@ -40,6 +40,7 @@ static const struct rollout_move table[ROLLOUT_EVENTS][ROLLOUT_STATES] = {
     [EVENT_RESUME]         = ROW(REFUSE,               TO(ROLLOUT_STEPPING), REFUSE,               REFUSE, REFUSE),
     [EVENT_ABORT]          = ROW(BACK,                 BACK,                 BACK,                 BACK,   REFUSE),
     [EVENT_SUPERSEDE]      = ROW(BACK,                 BACK,                 BACK,                 BACK,   REFUSE),
+    [EVENT_BROKEN]         = ROW(BACK,                 BACK,                 BACK,                 BACK,   STAY),
 
     /* A proof of stable ends as rollout_end_of() says. */
     [EVENT_STABLE_PROVEN]  = ROW(STAY,                 STAY,                 STAY,        TO(ROLLOUT_ABORTED), STAY),
@@ -77,6 +78,7 @@ const char *const rollout_event_names[ROLLOUT_EVENTS] = {
     [EVENT_RESUME] = "resume",
     [EVENT_ABORT] = "abort",
     [EVENT_SUPERSEDE] = "supersede",
+    [EVENT_BROKEN] = "broken",
     [EVENT_STABLE_PROVEN] = "stable proven",
     [EVENT_KEPT] = "kept",
     [EVENT_REFUSED] = "refused",
@@ -135,11 +137,12 @@ enum rollout_event rollout_promote_event(const struct policy *policy, const stru
     return is_last(policy, rollout) ? EVENT_PROMOTE_LAST : EVENT_PROMOTE;
 }
 
-enum rollout_event rollout_drift_event(const struct policy *policy)
+enum rollout_event rollout_drift_event(const struct policy *policy, bool withdrawn)
 {
     static const enum rollout_event events[] = {
         [DRIFT_HEAL] = EVENT_CHANGED_HEAL, [DRIFT_HOLD] = EVENT_CHANGED_HOLD, [DRIFT_ABORT] = EVENT_CHANGED_ABORT};
-    return events[policy->traffic.drift];
+    enum rollout_event event = events[policy->traffic.drift];
+    return withdrawn && event == EVENT_CHANGED_HEAL ? EVENT_CHANGED_HOLD : event;
 }
 
 enum rollout_state rollout_end_of(enum rollout_cause cause)

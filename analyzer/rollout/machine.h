@@ -29,6 +29,8 @@ enum rollout_event {
     EVENT_ABORT,
     EVENT_SUPERSEDE, /* a newer rollout of the service was begun with `--supersede` */
 
+    EVENT_BROKEN, /* haldane cannot go on: the record cannot be written */
+
     /* the balancer */
     EVENT_STABLE_PROVEN,  /* it was read back with all traffic on stable */
     EVENT_KEPT,           /* it was read back with the last step's weight, for good */
@@ -79,8 +81,11 @@ enum rollout_event rollout_event_of(const struct policy *policy, const struct ro
 /* A person's promote on the step in force. */
 enum rollout_event rollout_promote_event(const struct policy *policy, const struct rollout *rollout);
 
-/* What the policy says to a split that somebody else has changed. */
-enum rollout_event rollout_drift_event(const struct policy *policy);
+/*
+ * What the policy says to a split that somebody else has changed. `withdrawn`: the canary was given nothing by a
+ * balancer that was not restarted. Nobody's order to go back to stable is healed upward: it is held.
+ */
+enum rollout_event rollout_drift_event(const struct policy *policy, bool withdrawn);
 
 /* The state that a rollback ends in: what ran out of time is expired, what made room superseded, all else aborted. */
 enum rollout_state rollout_end_of(enum rollout_cause cause);

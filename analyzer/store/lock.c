@@ -381,9 +381,3 @@ void store_unlock_guard(struct store *store)
     set_lock(store->lock_fd, guard_record, F_UNLCK);
     store->guard = false;
 }
-
-bool store_has_guard(const struct store *store)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = guard_record * RECORD, .l_len = RECORD};
-    return store->guard || (fcntl(store->lock_fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK);
-}

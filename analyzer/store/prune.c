@@ -3,7 +3,8 @@
  * pieces the store is free for a while, so that a look in progress of another rollout waits for one piece at most.
  *
  * There is no list of what is left to do: what still has rows is not done. The first piece marks the rollout and adds
- * the line to its audit trail, so that nobody takes what is left of its evidence for the whole.
+ * the line to its audit trail, so that nobody takes what is left of its evidence for the whole. Two processes may prune
+ * at the same time; the mark is one's.
  */
 #include "analyzer/store/private.h"
 #include "base/duration.h"
@@ -50,7 +51,8 @@ static bool find_old(struct store *store, int64_t now_ms, int64_t after_seq, str
     return sql_end(&sql, err);
 }
 
-static bool mark(struct store *store, int64_t now_ms, struct old_rollout *old, struct error *err)
+/* Once, whoever comes first. */
+static bool mark(struct store *store, int64_t now_ms, const struct old_rollout *old, struct error *err)
 {
     if (old->pruned_ms)
         return true;
@@ -58,21 +60,20 @@ static bool mark(struct store *store, int64_t now_ms, struct old_rollout *old, s
     char *detail = mem_printf("evidence and verdicts removed, %s after the end of the rollout; policy and audit trail "
                               "stay",
                               duration_format(old->retention_ms, kept));
-    struct sql sql = sql_open(store, "UPDATE rollouts SET pruned_ms = ?2 WHERE seq = ?1");
+    struct sql sql = sql_open(store, "INSERT INTO audit(rollout, at_ms, actor, event, detail, weight_bp) "
+                                     "SELECT seq, ?2, 'haldane', 'pruned', ?3, weight_bp FROM rollouts "
+                                     "WHERE seq = ?1 AND pruned_ms = 0");
     sql_int(&sql, old->seq);
     sql_int(&sql, now_ms);
+    sql_text(&sql, detail);
     bool ok = sql_run(&sql, err);
-    if (ok) {
-        sql = sql_open(store, "INSERT INTO audit(rollout, at_ms, actor, event, detail, weight_bp) "
-                              "SELECT seq, ?2, 'haldane', 'pruned', ?3, weight_bp FROM rollouts WHERE seq = ?1");
-        sql_int(&sql, old->seq);
-        sql_int(&sql, now_ms);
-        sql_text(&sql, detail);
-        ok = sql_run(&sql, err);
-    }
     free(detail);
-    old->pruned_ms = now_ms;
-    return ok;
+    if (!ok)
+        return false;
+    sql = sql_open(store, "UPDATE rollouts SET pruned_ms = ?2 WHERE seq = ?1 AND pruned_ms = 0");
+    sql_int(&sql, old->seq);
+    sql_int(&sql, now_ms);
+    return sql_run(&sql, err);
 }
 
 /* At most one piece of rows, from whichever tables still have some. */
@@ -90,7 +91,8 @@ static bool remove_rows(struct store *store, int64_t seq, int *removed, struct e
     return true;
 }
 
-static bool remove_piece(struct store *store, int64_t now_ms, struct old_rollout *old, int *removed, struct error *err)
+static bool remove_piece(struct store *store, int64_t now_ms, const struct old_rollout *old, int *removed,
+                         struct error *err)
 {
     bool own;
     if (!write_enter(store, &own, err))
@@ -99,33 +101,42 @@ static bool remove_piece(struct store *store, int64_t now_ms, struct old_rollout
     return write_leave(store, own, ok, err);
 }
 
-/* `pieces` counts them over all rollouts: many small ones in a row keep a writer waiting as a large one does. */
-static bool prune_one(struct store *store, int64_t now_ms, struct old_rollout *old, size_t *pieces, struct error *err)
+static int64_t clock_ms(void)
 {
-    const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
-    int removed;
-    do {
-        if ((*pieces)++ > 0)
-            nanosleep(&pause, NULL);
-        if (!remove_piece(store, now_ms, old, &removed, err))
-            return false;
-    } while (removed == PIECE_ROWS);
-    return true;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-bool store_prune(struct store *store, int64_t now_ms, size_t *pruned, struct error *err)
+/* Piece by piece, over all rollouts: many small ones in a row keep a writer waiting as a large one does. */
+static bool prune(struct store *store, int64_t now_ms, int64_t budget_ms, struct pruning *done, struct error *err)
+{
+    const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+    struct old_rollout old = {0};
+    int removed = 0;
+    bool begun = false;
+    for (int64_t from_ms = clock_ms();;) {
+        if (removed < PIECE_ROWS && !find_old(store, now_ms, old.seq, &old, err))
+            return false;
+        done->more = old.seq != 0;
+        if (!done->more || (begun && clock_ms() - from_ms >= budget_ms))
+            return true;
+        if (begun)
+            nanosleep(&pause, NULL);
+        begun = true;
+        if (!remove_piece(store, now_ms, &old, &removed, err))
+            return false;
+        old.pruned_ms = now_ms;
+        done->finished += removed < PIECE_ROWS;
+    }
+}
+
+bool store_prune(struct store *store, int64_t now_ms, int64_t budget_ms, struct pruning *done, struct error *err)
 {
     assert(!store->in_transaction);
-    *pruned = 0;
-    size_t pieces = 0;
-    struct old_rollout old = {0};
-    for (;;) {
-        if (!find_old(store, now_ms, old.seq, &old, err))
-            return false;
-        if (old.seq == 0)
-            return true;
-        if (!prune_one(store, now_ms, &old, &pieces, err))
-            return false;
-        ++*pruned;
-    }
+    *done = (struct pruning){.more = true};
+    sqlite3_busy_timeout(store->db, budget_ms < STORE_WAIT_MS ? (int)budget_ms : STORE_WAIT_MS);
+    bool ok = prune(store, now_ms, budget_ms, done, err);
+    sqlite3_busy_timeout(store->db, STORE_WAIT_MS);
+    return ok;
 }

@@ -22,17 +22,18 @@ enum { NEWEST_IDS = 5, CAUSES = CAUSE_SUPERSEDED + 1 };
 static bool no_rollout(struct store *store, const char *id, struct error *err)
 {
     struct strbuf ids = {0};
+    size_t count = 0;
     struct sql sql = sql_open(store, "SELECT id FROM rollouts ORDER BY begun_ms DESC, seq DESC LIMIT ?");
     sql_int(&sql, NEWEST_IDS);
     while (sql_row(&sql)) {
         char *known = sql_string_at(&sql, 0);
-        strbuf_printf(&ids, "%s%s", ids.length ? ", " : "", known);
+        strbuf_printf(&ids, "%s%s", count++ ? ", " : "", known);
         free(known);
     }
     bool ok = sql_end(&sql, err);
-    if (ok && ids.length)
-        error_set(err, ERROR_NO_INPUT, "there is no rollout %s in the store %s; the newest are %s", id, store->path,
-                  ids.text);
+    if (ok && count)
+        error_set(err, ERROR_NO_INPUT, "there is no rollout %s in the store %s; the newest %s %s", id, store->path,
+                  count == 1 ? "is" : "are", ids.text);
     else if (ok)
         error_set(err, ERROR_NO_INPUT,
                   "there is no rollout %s in the store %s, which holds none; begin one, or name "

@@ -113,6 +113,12 @@ struct store *store_open(const char *path, struct error *err)
     return NULL;
 }
 
+bool store_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 || errno != ENOENT;
+}
+
 void store_close(struct store *store)
 {
     if (!store)

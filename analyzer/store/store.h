@@ -24,6 +24,9 @@ struct store;
 struct store *store_open(const char *path, struct error *err);
 void store_close(struct store *store);
 
+/* False if there is certainly no such file yet: who only reads need not create it. */
+bool store_exists(const char *path);
+
 /*
  * One transaction: all writes between begin and commit happen or none. No nesting. After a write failed, the others
  * fail too and so does the commit, with the first failure; a commit that fails has rolled back.
@@ -62,8 +65,6 @@ bool store_break_lock(struct store *store, const char *rollout_id, struct error 
  */
 bool store_lock_guard(struct store *store, struct error *err);
 void store_unlock_guard(struct store *store);
-/* Whether a guard of all rollouts works on the store, in this process or another. Takes nothing, not for a moment. */
-bool store_has_guard(const struct store *store);
 
 /*
  * Adds a rollout with the policy it runs under, and its retention. ERROR_BUSY, naming the other, if the service already
@@ -132,10 +133,17 @@ bool store_load_audit(struct store *store, const char *id, struct audit_entry **
 /*
  * Removes the looks, verdicts, balancer samples, weights and decisions of rollouts that ended longer ago than their
  * policy's `retention`. The rollout, its policy and its audit trail stay; a line "pruned" is added to the trail and
- * `pruned_ms` is set. `*pruned` is how many rollouts it finished. Done in small transactions with pauses, so that a
- * writer never waits long; after a failure or a crash the next call goes on. Not inside a transaction. The room is
- * used again by what is written next; the file does not shrink.
+ * `pruned_ms` is set. Done in small transactions with pauses, so that a writer never waits long; after a failure or a
+ * crash the next call goes on. Not inside a transaction. The room is used again by what is written next; the file does
+ * not shrink.
+ *
+ * At least one such piece is done; none is begun when `budget_ms` is over, and another process that is writing is
+ * waited for no longer than that (ERROR_BUSY). INT64_MAX: to the end.
  */
-bool store_prune(struct store *store, int64_t now_ms, size_t *pruned, struct error *err);
+struct pruning {
+    size_t finished; /* rollouts of which nothing is left to remove */
+    bool more;       /* something is left for the next call */
+};
+bool store_prune(struct store *store, int64_t now_ms, int64_t budget_ms, struct pruning *done, struct error *err);
 
 #endif

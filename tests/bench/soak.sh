@@ -53,7 +53,7 @@ kept=$HALDANE_BUILD/soak
 # The policy's times, in milliseconds.
 unattended_ms=4000
 lease_ms=$((unattended_ms - unattended_ms / 10))
-recovery_ms=$((2000 + 1000 + 1000)) # two seconds, a look and its settling
+recovery_ms=$((2000 + 1000)) # two seconds and a look
 
 # ---- a lane: one stack, and rollouts behind it one after the other ----
 

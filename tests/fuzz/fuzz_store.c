@@ -178,7 +178,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         free(rollouts);
     }
-    store_prune(store, INT64_MAX, &count, &err);
+    struct pruning done;
+    store_prune(store, INT64_MAX, INT64_MAX, &done, &err);
     store_close(store);
     return 0;
 }

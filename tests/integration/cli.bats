@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# shellcheck disable=SC2016,SC2154 # jq is quoted so; $id, $output and $stderr come from scenario.bash and run
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154 # jq is quoted so; $id, $output and $stderr come from scenario.bash and run
 #
 # What haldane refuses: for each the exit code that scripts rely on, a sentence that says what to mend, and traffic that
 # has not moved.
@@ -47,7 +47,14 @@ commands=(check simulate judge begin advance rollout status list promote hold re
     run -64 haldane
     refused 64 'no command `fly`' fly
     refused 64 'no command `fly`' help fly
-    refused 64 'needs more' begin
+    refused 64 'options come after it: haldane COMMAND --db' --db x status
+    refused 64 'name a POLICY: write `haldane begin POLICY`; `haldane help begin`' begin
+    refused 64 'name a POLICY: write `haldane judge POLICY`' judge
+    refused 64 'name an ID: write `haldane advance ID`' advance
+    refused 64 'name an ID: write `haldane hold ID`' hold --reason lunch
+    refused 64 'name an ID.VERDICT.json: write `haldane report ID.VERDICT.json`' report
+    refused 64 'write `haldane traffic get POLICY`' traffic
+    refused 64 'does not take -x;' status -xyz
     refused 64 'does not know what to do with `b.yaml`' begin policy.yaml b.yaml
     refused 64 'does not take --frobnicate' status --frobnicate
     refused 64 '--set needs a value' begin policy.yaml --set
@@ -57,7 +64,7 @@ commands=(check simulate judge begin advance rollout status list promote hold re
     refused 64 '--color pink is not known' rollout policy.yaml --color pink
     refused 64 'either a window of time or --evidence' judge policy.yaml
     refused 64 'not a time' judge policy.yaml --since yesterday
-    refused 64 'not a share' judge policy.yaml --since 1m --weight 500%
+    refused 64 'the share is `500%`, which is no share .* at most 100%' judge policy.yaml --since 1m --weight 500%
     refused 64 'no whole look' judge policy.yaml --since 1s
 }
 
@@ -97,6 +104,19 @@ commands=(check simulate judge begin advance rollout status list promote hold re
     refused 66 'no rollout shop-1' report shop-1
 }
 
+@test "who only reads creates no store, and says which one it means" {
+    export HALDANE_DB=$BATS_TEST_TMPDIR/none/haldane.db
+    haldane_says 0 status
+    [[ $output == "no rollout is under way in the store $HALDANE_DB (there is no such file yet)" && -z $stderr ]]
+    haldane_says 0 list
+    [[ $output == "no rollouts yet in the store $HALDANE_DB (there is no such file yet)" ]]
+    haldane_says 0 list --format json
+    [[ -z $output ]]
+    refused 66 "no rollout shop: there is no store $HALDANE_DB yet" status shop
+    refused 66 "no rollout shop: there is no store $HALDANE_DB yet" report shop
+    [[ ! -e $BATS_TEST_TMPDIR/none ]]
+}
+
 @test "evidence that is none: 65" {
     echo '{"schema": "haldane.evidence/1"' >cut.json
     refused 65 'cut.json' judge policy.yaml --evidence cut.json
@@ -113,7 +133,7 @@ commands=(check simulate judge begin advance rollout status list promote hold re
     haldane_says 65 check empty.yaml --live
     [[ $output == *'finds nothing'* ]]
     haldane_says 0 list
-    [[ $output == "no rollouts yet" ]]
+    [[ $output == "no rollouts yet in the store $HALDANE_DB" ]]
 }
 
 @test "Prometheus, the balancer, its names: 69 or 65, with the address or the names that there are" {
@@ -131,7 +151,17 @@ commands=(check simulate judge begin advance rollout status list promote hold re
     policy server.yaml canary canary9
     refused 65 'no server canary9; it has: .*canary1' begin server.yaml
     haldane_says 0 list
-    [[ $output == "no rollouts yet" ]]
+    [[ $output == "no rollouts yet in the store $HALDANE_DB" ]]
+}
+
+@test "a step that the balancer cannot give: 65, before a rollout comes to it" {
+    canary
+    policy fine.yaml steps '[{weight: 10%, min: 5m, max: 9m}, {weight: 12.5%, min: 5m, max: 9m}, {weight: 100%, bake: 1m}]'
+    haldane_says 0 traffic check fine.yaml
+    policy finer.yaml steps '[{weight: 0.1%, min: 5m, max: 9m}, {weight: 10%, min: 5m, max: 9m}, {weight: 100%, bake: 1m}]'
+    haldane_says 65 traffic check finer.yaml
+    [[ $output == *'wrong: step 1 of the policy: 0.1 % cannot be had with 3 servers'*'the nearest share is 0.1'* ]]
+    refused 65 'step 1: 0\.1 % cannot be had' begin finer.yaml
 }
 
 @test "a store that cannot be written: 74, before any traffic moves" {
@@ -174,22 +204,39 @@ commands=(check simulate judge begin advance rollout status list promote hold re
     haldane abort "$id" --reason over
 }
 
-@test "two at once on one rollout: while one looks, the other gets 75 with the pid" {
+@test "two at once on one rollout: while one has it, the other gets 75 with the pid" {
     local pid
     canary
     begin policy.yaml
-    send STOP prometheus
-    wait_for_due
+    # In the middle of asking the balancer: while it waits for Prometheus, the rollout is anybody's.
+    send STOP haproxy
     start_bg first haldane advance "$id"
     pid=$(bg_pid first)
     sleep 0.5
-    refused 75 "held by process $pid" hold "$id" --reason test
+    kill -STOP "$pid"
+    send CONT haproxy
+    refused 75 "held by process $pid" advance "$id"
     # Who only looks is not kept out.
     haldane_says 10 status "$id"
     haldane_says 0 report "$id"
     signal_bg first KILL
     wait_bg first || true
-    send CONT prometheus
     haldane_says 10 advance "$id"
     shows 25
+}
+
+@test "an order is not kept waiting by one that waits for Prometheus" {
+    canary
+    begin policy.yaml
+    send STOP prometheus
+    wait_for_due
+    start_bg first haldane advance "$id"
+    sleep 0.5
+    haldane_says 0 hold "$id" --reason test
+    signal_bg first KILL
+    wait_bg first || true
+    send CONT prometheus
+    haldane_says 10 advance "$id" --format json
+    answer '.state == "held" and .weight == 2500'
+    haldane abort "$id" --reason over
 }

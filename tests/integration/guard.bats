@@ -24,12 +24,10 @@ setup() {
 }
 
 teardown() {
-    local pid
     stop_all
-    for HALDANE_DB in "$BATS_TEST_TMPDIR"/*.db; do
-        [[ ! -e $HALDANE_DB ]] || for pid in $(proof_guards); do kill -KILL "$pid"; done
-    done
-    send CONT prometheus
+    end_guards
+    no_small_disk
+    send CONT haproxy
     haldane traffic stable policy.yaml >/dev/null
 }
 
@@ -104,12 +102,12 @@ has_ended() {
     rollout_in_background brief.yaml
     wait_until 10 has_looks 1
     hung=$(bg_pid rollout)
-    # It waits for Prometheus, and has the rollout while it does.
-    send STOP prometheus
+    # It waits for HAProxy, and has the rollout while it does.
+    send STOP haproxy
     sleep 1.2
     kill -STOP "$hung"
     since=$(looked_at_ms 4)
-    send CONT prometheus
+    send CONT haproxy
     back_within 4 "$since"
     wait_until 5 has_ended
     # SIGKILL ends what is stopped, too.
@@ -135,19 +133,23 @@ has_ended() {
     proof_record_is_whole
 }
 
-@test "one guard for all of a store: begin starts no other, and a second one is refused with 75" {
+@test "a guard for all of a store: a second one is refused with 75, and a rollout has its own beside it" {
+    local pid
     start_bg guard haldane guard --db "$HALDANE_DB"
     wait_until 5 test -e "$HALDANE_DB"
     sleep 0.5
     haldane_says 75 guard
     [[ $stderr == *'already has a guard'* ]]
     begin brief.yaml
-    run -1 grep -vx "$(bg_pid guard)" < <(proof_guards)
+    # The one for all may be stopped, or may not be able to do what begin can.
+    [[ $(proof_guards | grep -cvx "$(bg_pid guard)") -eq 1 ]]
+    for pid in $(proof_guards | grep -vx "$(bg_pid guard)"); do kill -KILL "$pid"; done
     back_within 4 "$(looked_at_ms 4)"
     wait_until 3 has_ended
     kill -0 "$(bg_pid guard)"
     grep -q "$id" guard.log
     stop_bg guard
+    proof_record_is_whole
 }
 
 # ---- HAProxy's clock is not ours ----
@@ -276,6 +278,36 @@ codes_of_both() {
 by_hand() {
     balancer "set map $DEMO_RUN/share.map canary $1"
     shows "$(($1 / 100))"
+}
+
+@test "the way back cannot be written down: another look of the record is fenced, and it ends as what it was" {
+    small_disk
+    begin policy.yaml
+    shows 25
+    fill_disk
+    haldane_says 74 abort "$id" --reason 'bad' --format json
+    shows 0
+    free_disk
+    haldane_says 0 abort "$id" --reason 'bad, again' --format json
+    answer '.state == "aborted" and .cause == "person" and .weight == 0'
+    proof_record_is_whole
+}
+
+@test "HAProxy's file cannot be written on the way back: on stable, but not at its end before that would last" {
+    begin policy.yaml
+    mv "$DEMO_RUN/share.map" share.map.away
+    mkdir "$DEMO_RUN/share.map"
+    haldane_says 69 abort "$id" --reason 'bad' --format json
+    answer '.state == "rolling_back"'
+    [[ $stderr == *'all traffic is on stable, but a restart of the balancer would undo that'* ]]
+    shows 0
+    haldane_says 69 advance "$id" --format json
+    rmdir "$DEMO_RUN/share.map"
+    mv share.map.away "$DEMO_RUN/share.map"
+    haldane_says 20 advance "$id" --format json
+    answer '.state == "aborted" and .weight == 0'
+    grep -qx 'canary 0' "$DEMO_RUN/share.map"
+    proof_record_is_whole
 }
 
 @test "drift: heal sets the share again, hold leaves it and holds, abort goes back to stable" {

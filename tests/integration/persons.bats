@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# shellcheck disable=SC2016,SC2154 # jq is quoted so; $id, $output and $stderr come from scenario.bash and run
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154 # jq is quoted so; $id, $output and $stderr come from scenario.bash and run
 #
 # What a person sees and decides in a rollout that goes on: the orders and who gave them, the state, the reports, the
 # balancer by hand.
@@ -112,7 +112,7 @@ refused_order() {
 
 @test "list, status and the four reports tell the same" {
     haldane_says 0 status
-    [[ $output == "no rollout is under way" ]]
+    [[ $output == "no rollout is under way in the store $HALDANE_DB (there is no such file yet)" ]]
     begin policy.yaml
     advance_until 10 '.reason | test("shop canary")'
     haldane_says 0 status --format json
@@ -173,14 +173,159 @@ END
     shows 5
     haldane_says 0 traffic get policy.yaml --format json
     answer '.weight == 500 and .stable_up == 2 and .canary_up == 1'
-    haldane_says 0 traffic set 100 policy.yaml
+    haldane_says 0 traffic set 100% policy.yaml
     shows 100
     # Whoever has traffic already is not begun with.
     refused 75 'already has 100 % of the traffic' begin policy.yaml
     haldane_says 0 traffic stable policy.yaml
     shows 0
-    refused 64 'is not a share' traffic set 101% policy.yaml
+    haldane_says 0 traffic set 0% policy.yaml
+    refused 64 '`101%`, which is no share of traffic; .* at most 100%' traffic set 101% policy.yaml
+    refused 64 '`5.005%`, which is too fine; .* 0.01%' traffic set 5.005% policy.yaml
+    refused 64 '`-5%`, which is no share of traffic' traffic set -5% policy.yaml
+    # As in a policy: 5 and 0.05 leave open what is meant.
+    refused 64 '`5`, which is no percentage; write a weight like 5%' traffic set 5 policy.yaml
+    refused 64 '`0.05`, which is no percentage; write a weight like 5%' traffic set 0.05 policy.yaml
     refused 64 'is not known' traffic raise policy.yaml
+}
+
+# says TEXT...: the last answer has each of them; omits TEXT...: none.
+says() {
+    local text
+    for text; do
+        [[ $output == *"$text"* ]] || {
+            printf 'not said: %s\n%s\n' "$text" "$output"
+            return 1
+        }
+    done
+}
+
+omits() {
+    local text
+    for text; do
+        [[ $output != *"$text"* ]] || {
+            printf 'said: %s\n%s\n' "$text" "$output"
+            return 1
+        }
+    done
+}
+
+# So that nobody acts on what `status` is to show.
+kill_guard() {
+    local pid
+    for pid in $(pgrep -f -- "haldane guard $id"); do kill -KILL "$pid"; done
+}
+
+@test "status: how far away times are, and what somebody else did since the last look" {
+    begin policy.yaml
+    advance_until 10 '.reason | test("shop canary")'
+    haldane_says 10 status "$id"
+    [[ $output =~ 'next look '[^\;]*' UTC ('[^\;]*')'\;' without one, back to stable at '[^\;]*' UTC (in 1'[0-9]' s)' ]]
+    omits 'no look since' 'drift' 'overdue' 'advises only'
+    balancer 'set server shop/canary1 weight 100'
+    haldane_says 10 advance "$id"
+    haldane_says 10 status "$id"
+    [[ $output =~ 'drift '[0-9]' s ago: somebody else gave the canary '[^\;]*\;' set again' ]]
+    haldane_says 10 status "$id" --format json
+    answer '.trouble == null and .overdue == false and .advise == false'
+    advance_until 10 '.next_look_at'
+    wait_for_due
+    haldane_says 10 advance "$id"
+    haldane_says 10 status "$id"
+    omits drift
+    haldane abort "$id" --reason over
+    haldane_says 20 status "$id" --format json
+    answer '.trouble == null and .overdue == false'
+}
+
+@test "status: that no look is possible, why, and that it is over" {
+    begin policy.yaml
+    advance_until 10 '.reason | test("shop canary")'
+    stack stop prometheus
+    wait_for_due
+    haldane_says 69 advance "$id"
+    says 'no look since ' 's ago): ' "$PROMETHEUS"
+    haldane_says 10 status "$id"
+    says 'no look since ' 's ago): ' "$PROMETHEUS" 'back to stable at'
+    haldane_says 10 status "$id" --format json
+    answer ".overdue == false and (.trouble | contains(\"$PROMETHEUS\"))"
+    relaunch_prometheus
+    advance_until 10 '.trouble == null'
+    haldane_says 10 status "$id"
+    omits 'no look since'
+    haldane abort "$id" --reason over
+}
+
+@test "status: a lease that is over and nobody acts; the report asks why nobody looked" {
+    policy brief.yaml unattended 3s
+    begin brief.yaml
+    kill_guard
+    sleep 3.2
+    haldane_says 10 status "$id"
+    [[ $output =~ 'overdue: the lease ended '[0-9]' s ago and nobody has acted: haldane advance '$id ]]
+    omits 'next look' 'back to stable at'
+    haldane_says 10 status "$id" --format json
+    answer '.overdue == true and .trouble == null'
+    haldane_says 20 advance "$id" --format json
+    answer '.state == "expired" and .overdue == false'
+    haldane_says 0 report "$id"
+    says 'Find out why nobody looked'
+    omits 'more traffic'
+}
+
+@test "status: a rollback that is not proven promises nothing" {
+    begin policy.yaml
+    kill_guard
+    mv "$DEMO_RUN/haproxy.sock" "$DEMO_RUN/away.sock"
+    haldane_says 69 abort "$id" --reason 'a customer called'
+    haldane_says 10 status "$id"
+    mv "$DEMO_RUN/away.sock" "$DEMO_RUN/haproxy.sock"
+    says 'NOT PROVEN to be on stable' 'the last try at ' 's ago) failed: ' 'haproxy.sock' "haldane advance $id"
+    omits 'back to stable at' 'next look'
+    haldane_says 10 status "$id" --format json
+    answer '.trouble | test("haproxy.sock")'
+    haldane_says 20 advance "$id"
+    shows 0
+}
+
+@test "status: a rollout that only advises says so in every state" {
+    haldane_says 0 begin policy.yaml --advise
+    id=$output
+    haldane_says 10 status "$id"
+    [[ ${lines[0]} == *'; advises only, moves no traffic' ]]
+    omits 'back to stable at'
+    haldane traffic set 25% policy.yaml
+    haldane_says 10 advance "$id"
+    haldane_says 0 abort "$id" --reason over
+    haldane_says 10 status "$id"
+    [[ ${lines[0]} == *'rolling_back'*'; advises only, moves no traffic' ]]
+    says 'advice: put all traffic on stable'
+    haldane traffic stable policy.yaml
+    haldane_says 20 advance "$id"
+    haldane_says 20 status "$id"
+    [[ ${lines[0]} == *'; advises only, moves no traffic' ]]
+}
+
+@test "a service's name stands for its rollout: the one under way, or for who only reads the last one" {
+    begin policy.yaml
+    haldane_says 0 hold shop --reason lunch
+    haldane_says 0 hold shop --reason 'a second lunch'
+    [[ $stderr =~ "haldane: $id is already held since ".*' UTC ('[0-9]+' s ago) by '$(me) ]]
+    haldane_says 10 status shop
+    says "$id  held"
+    haldane_says 0 report shop
+    says "$id"
+    haldane abort shop --reason over
+    refused 66 "service shop has no rollout under way; its last, $id, ended aborted at 20.* UTC" hold shop --reason lunch
+    refused 66 'no rollout market in the store .*; the newest is shop-' status market
+    haldane_says 20 status shop --format json
+    answer ".rollout == \"$id\""
+    # A folder of that name is not meant.
+    mkdir shop
+    haldane report shop --format json -o report.json
+    jq -e --arg id "$id" '.rollout.id == $id' report.json
+    haldane_says 0 report shop --evidence
+    [[ -n $output ]]
 }
 
 @test "check --live: what each query finds, and the balancer, without changing anything" {

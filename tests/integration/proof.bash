@@ -197,3 +197,29 @@ proof_clock() {
         clock+=(FAKETIME="$1")
     fi
 }
+
+# ---- a disk that a test can fill ----
+
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi
+}
+
+# The store on a disk of its own.
+small_disk() {
+    mkdir small
+    as_root mount -t tmpfs -o size=4m,mode=1777 haldane-test "$BATS_TEST_TMPDIR/small"
+    export HALDANE_DB=$BATS_TEST_TMPDIR/small/haldane.db
+}
+
+fill_disk() {
+    dd if=/dev/zero of=small/filler bs=4k 2>/dev/null || true
+    dd if=/dev/zero of=small/rest bs=1 2>/dev/null || true
+}
+
+free_disk() {
+    rm -f small/filler small/rest
+}
+
+no_small_disk() {
+    if mountpoint -q "$BATS_TEST_TMPDIR/small"; then as_root umount "$BATS_TEST_TMPDIR/small"; fi
+}

@@ -24,16 +24,9 @@ setup() {
 }
 
 teardown() {
-    local pid
-    for pid in $(proof_guards); do kill -KILL "$pid"; done
-    stop_all
-    if mountpoint -q "$BATS_TEST_TMPDIR/small"; then as_root umount "$BATS_TEST_TMPDIR/small"; fi
     [[ ! -e $DEMO_RUN/haproxy.pid ]] || send CONT haproxy || true
     scenario_end
-}
-
-as_root() {
-    if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi
+    no_small_disk
 }
 
 looked_at_ms() {
@@ -93,6 +86,7 @@ nobody_lost() {
 
 @test "died after the balancer took the first weight and before the record had it: the record begins with that" {
     canary
+    count_losses
     begin policy.yaml
     sqlite3 -cmd '.timeout 5000' "$HALDANE_DB" "UPDATE rollouts SET weight_bp = 0, reason = ''; DELETE FROM weights;
         DELETE FROM audit; INSERT INTO intents VALUES (1, 2500, 1, 'first step')"
@@ -102,6 +96,7 @@ nobody_lost() {
     [[ $(sql "SELECT event || '|' || weight_bp FROM audit ORDER BY seq LIMIT 1") == 'begun|2500' ]]
     haldane_says 0 abort "$id" --reason enough
     proof_record_is_whole
+    nobody_lost
 }
 
 # ---- the balancer ----
@@ -109,6 +104,7 @@ nobody_lost() {
 @test "HAProxy stops answering during a step and during the way back: the way is finished when it answers again" {
     local abort
     canary
+    count_losses
     rollout_in_background policy.yaml
     wait_until 10 has_looks 1
     send STOP haproxy
@@ -126,6 +122,7 @@ nobody_lost() {
     shows 0
     ends_with 20 10
     proof_record_is_whole
+    nobody_lost
 }
 
 reload_haproxy() {
@@ -151,22 +148,6 @@ reload_haproxy() {
 
 # ---- the disk ----
 
-# The store on a disk of its own, which a test can fill.
-small_disk() {
-    mkdir small
-    as_root mount -t tmpfs -o size=4m,mode=1777 haldane-test "$BATS_TEST_TMPDIR/small"
-    export HALDANE_DB=$BATS_TEST_TMPDIR/small/haldane.db
-}
-
-fill_disk() {
-    dd if=/dev/zero of=small/filler bs=4k 2>/dev/null || true
-    dd if=/dev/zero of=small/rest bs=1 2>/dev/null || true
-}
-
-free_disk() {
-    rm -f small/filler small/rest
-}
-
 @test "the disk fills up during a step: nothing moves up, all traffic is on stable, then 74; finished with room again" {
     small_disk
     canary
@@ -188,6 +169,7 @@ free_disk() {
 @test "the disk is full during the way back: stable first, the record when there is room" {
     small_disk
     canary
+    count_losses
     begin policy.yaml
     fill_disk
     haldane_says 74 abort "$id" --reason 'now'
@@ -197,11 +179,13 @@ free_disk() {
     answer '.state == "aborted" and .weight == 0'
     shows 0
     proof_record_is_whole
+    nobody_lost
 }
 
 @test "the disk is full and nobody comes: the guard brings traffic back in time, and records it when there is room" {
     small_disk
     canary
+    count_losses
     rollout_in_background brief.yaml
     wait_until 10 has_looks 1
     signal_bg rollout KILL
@@ -213,6 +197,7 @@ free_disk() {
     wait_until 3 proof_no_guards
     shows 0
     proof_record_is_whole
+    nobody_lost
 }
 
 # ---- Prometheus ----
@@ -255,6 +240,7 @@ PYTHON
 @test "Prometheus answers rubbish, half an answer, an error, a part: 69, and nothing moves; nothing at all: hold" {
     local answer
     canary
+    count_losses
     begin policy.yaml
     broken_prometheus rubbish
     wait_for_due
@@ -274,11 +260,13 @@ PYTHON
     advance_until 15 '.reason | test("shop canary")'
     shows 25
     record_is_whole
+    nobody_lost
 }
 
 @test "Prometheus answers rubbish for longer than the lease: such looks renew nothing, all traffic goes back" {
     local since
     canary
+    count_losses
     rollout_in_background brief.yaml
     wait_until 10 has_looks 1
     broken_prometheus rubbish
@@ -288,6 +276,7 @@ PYTHON
     [[ $(sql "SELECT state FROM rollouts") == expired ]]
     relaunch_prometheus
     proof_record_is_whole
+    nobody_lost
 }
 
 # ---- the clock ----
@@ -301,6 +290,7 @@ by_clock() {
 @test "the clock jumps an hour forward or back between two calls: back to stable, never on without a look" {
     local jump pid
     canary
+    count_losses
     by_clock
     for jump in +3600 -3600; do
         rm -f "$HALDANE_DB"*
@@ -312,11 +302,13 @@ by_clock() {
         answer '.state == "expired" and .weight == 0'
         shows 0
     done
+    nobody_lost
 }
 
 @test "the clock jumps while rollout and its guard run: they end on stable within the lease, whichever way it went" {
     local jump
     canary
+    count_losses
     by_clock
     for jump in +3600 -3600; do
         rm -f "$HALDANE_DB"*
@@ -328,11 +320,13 @@ by_clock() {
         ends_with 20 10
         [[ $(sql "SELECT state FROM rollouts") == expired ]]
     done
+    nobody_lost
 }
 
 @test "the clock jumps and nobody comes: the guard is no later than the lease, whichever way it went" {
     local jump since
     canary
+    count_losses
     by_clock
     for jump in +3600 -3600; do
         rm -f "$HALDANE_DB"*
@@ -346,4 +340,5 @@ by_clock() {
         wait_until 4 has_ended
         wait_until 4 proof_no_guards
     done
+    nobody_lost
 }

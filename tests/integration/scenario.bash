@@ -21,9 +21,16 @@ scenario_begin() {
     export HALDANE_DB=$BATS_TEST_TMPDIR/haldane.db PROMETHEUS_URL=$PROMETHEUS HAPROXY_SOCKET=$DEMO_RUN/haproxy.sock
 }
 
+# What a test leaves under way has a guard, which would move the next test's traffic when the lease is over.
+end_guards() {
+    local pid
+    for pid in $(pgrep -f -- "haldane guard .*--db $(realpath -- "$BATS_TEST_TMPDIR")/"); do kill -KILL "$pid"; done
+}
+
 # scenario_end: for teardown. Whatever a test has broken is whole again for the next one.
 scenario_end() {
     stop_all
+    end_guards
     send CONT prometheus || true
     if stack status | grep -Eq '^(haproxy|prometheus|stable1|stable2) -'; then
         stack stop

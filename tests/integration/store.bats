@@ -125,6 +125,10 @@ recorded() {
     grep -q 'make room' rollout.log
     make_room
     record_is_whole
+    # The balancer had been put on stable, which could not be recorded: nobody gives the canary traffic unasked.
+    haldane_says 10 advance "$id" --format json
+    answer '.state == "held" and .weight == 0'
+    haldane_says 0 resume "$id" --reason 'there is room again'
     advance_looks 3
     haldane_says 0 abort "$id" --reason enough
     shows 0

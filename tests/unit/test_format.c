@@ -136,6 +136,18 @@ static void times_are_whole_seconds(void **state)
     assert_string_equal(format_time(-1, TEXT), "1969-12-31 23:59:59 UTC");
 }
 
+static void how_far_away_is_in_whole_seconds(void **state)
+{
+    (void)state;
+    assert_string_equal(format_relative(12300, 1000, TEXT), "in 12 s");
+    assert_string_equal(format_relative(1001, 1000, TEXT), "in 1 s");
+    assert_string_equal(format_relative(1000, 1000, TEXT), "0 s ago");
+    assert_string_equal(format_relative(1000, 6999, TEXT), "5 s ago");
+    assert_string_equal(format_relative(0, 60000, TEXT), "1m ago");
+    assert_string_equal(format_relative(0, INT64_C(90061000), TEXT), "1d1h1m ago");
+    assert_string_equal(format_relative(91000, 500, TEXT), "in 1m31s");
+}
+
 static void evidence_has_two_places(void **state)
 {
     (void)state;
@@ -232,6 +244,7 @@ int main(void)
         cmocka_unit_test(latencies_choose_their_unit),
         cmocka_unit_test(spans_drop_what_nobody_reads),
         cmocka_unit_test(times_are_whole_seconds),
+        cmocka_unit_test(how_far_away_is_in_whole_seconds),
         cmocka_unit_test(evidence_has_two_places),
         cmocka_unit_test(extremes_fit),
         cmocka_unit_test(ticks_are_round),

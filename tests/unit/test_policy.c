@@ -1009,6 +1009,23 @@ static void every_basis_point_is_exact(void **state)
     assert_int_equal(untouched, 7);
 }
 
+/* What a balancer is asked for is read as a policy's weight is; only nothing at all is a share, too. */
+static void a_share_is_a_weight_or_nothing(void **state)
+{
+    (void)state;
+    uint32_t parsed = 7;
+    assert_null(value_share("0%", &parsed));
+    assert_int_equal(parsed, 0);
+    assert_null(value_share("12.5%", &parsed));
+    assert_int_equal(parsed, 1250);
+    assert_null(value_share("100%", &parsed));
+    assert_int_equal(parsed, 10000);
+    static const char *const wrong[] = {"5", "0.05", "0", "-5%", "101%", "5.005%", "5 %", "%", ""};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_non_null(value_share(wrong[i], &parsed));
+    assert_int_equal(parsed, 10000);
+}
+
 static void a_percentage_is_the_nearest_number(void **state)
 {
     (void)state;
@@ -1110,6 +1127,7 @@ int main(void)
         cmocka_unit_test(a_setting_cannot_fill_the_memory),
         cmocka_unit_test(every_key_is_in_the_reference),
         cmocka_unit_test(every_basis_point_is_exact),
+        cmocka_unit_test(a_share_is_a_weight_or_nothing),
         cmocka_unit_test(a_percentage_is_the_nearest_number),
         cmocka_unit_test(the_nearest_word_is_suggested),
         cmocka_unit_test(utf8_is_told_from_what_only_looks_like_it),

@@ -3,6 +3,7 @@
  * show foreign text as text and nothing else, and never be a broken page.
  */
 #include "analyzer/report/report.h"
+#include "analyzer/report/standing.h"
 #include "base/memory.h"
 #include "base/strbuf.h"
 
@@ -394,6 +395,187 @@ static void an_expiry_is_not_harm(void **state)
     assert_has(text, "Harm was not shown");
     free(text);
     free_scene(scene);
+}
+
+/* What an expired rollout says to do, with a policy of so long a deadline and a trail that ends with the way back. */
+static char *to_do(struct scene *scene, int64_t deadline_ms, struct audit_entry *audit, size_t count)
+{
+    const struct policy policy = {.deadline_ms = deadline_ms, .settle_ms = 10000};
+    scene->rollout.state = ROLLOUT_EXPIRED;
+    scene->rollout.cause = CAUSE_EXPIRED;
+    scene->rollout.weight_bp = 0;
+    scene->report.policy = &policy;
+    scene->report.audit = audit;
+    scene->report.audit_count = count;
+    assert_decent(&scene->report);
+    char *text = report_markdown(&scene->report);
+    char *line = mem_strdup(strstr(text, "**What to do**"));
+    line[strcspn(line, "\n")] = '\0';
+    scene->report.policy = NULL;
+    free(text);
+    return line;
+}
+
+static void assert_to_do(struct scene *scene, int64_t deadline_ms, struct audit_entry *audit, size_t count,
+                         const char *part, const char *never)
+{
+    char *line = to_do(scene, deadline_ms, audit, count);
+    assert_has(line, part);
+    assert_lacks(line, never);
+    free(line);
+}
+
+/* More traffic helps only where the proof was what took too long. */
+static void an_expiry_says_what_ran_out(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(14, 2);
+    int64_t looked_ms = last(scene)->at_ms;
+    struct audit_entry trail[] = {
+        {start_ms, "alice", "begun", "5 %: first step", 500},
+        {looked_ms + 25000, "haldane", "no metrics", "connection refused", 500},
+        {looked_ms + 60000, "haldane", "rolling back", "the lease has run out", 500},
+        {looked_ms + 61000, "haldane", "expired", "all traffic is proven to be on stable", 0},
+    };
+    struct audit_entry calm[] = {trail[0], trail[2], trail[3]};
+    assert_to_do(scene, 3600000, calm, 3, "Find out why nobody looked", "more traffic");
+    assert_to_do(scene, 3600000, trail, 4, "no look was possible, then begin again: connection refused",
+                 "more traffic");
+    /* It failed before the last look was folded, so it was tried again and went well. */
+    trail[1].at_ms = looked_ms + 9000;
+    assert_to_do(scene, 3600000, trail, 4, "Find out why nobody looked", "connection refused");
+    assert_to_do(scene, 60000, calm, 3, "a longer deadline", "nobody looked");
+
+    last(scene)->decision = DECISION_ABORT;
+    last(scene)->metrics[0].status = METRIC_EXPIRED;
+    assert_to_do(scene, 3600000, calm, 3, "Give it more traffic or wider margins", "nobody looked");
+    last(scene)->metrics[0].status = METRIC_NO_DATA;
+    assert_to_do(scene, 3600000, calm, 3, "why there was no data for errors", "more traffic");
+
+    /* With the evidence the judge's word is gone. */
+    last(scene)->decision = DECISION_HOLD;
+    scene->rollout.pruned_ms = looked_ms + 1;
+    assert_to_do(scene, 3600000, calm, 3, "the reason says what ran out", "nobody looked");
+    free_scene(scene);
+}
+
+static void without_a_look_there_is_no_time_of_one(void **state)
+{
+    (void)state;
+    struct scene *scene = make_scene(1, 2);
+    last(scene)->look = 0;
+    last(scene)->at_ms = 0;
+    assert_decent(&scene->report);
+    char *text = report_text(&scene->report), *markdown = report_markdown(&scene->report);
+    char *html = report_html(&scene->report);
+    assert_has(text, "no look on record\n");
+    assert_lacks(text, "1970");
+    assert_lacks(markdown, "1970");
+    assert_lacks(html, "1970");
+    free(text);
+    free(markdown);
+    free(html);
+    free_scene(scene);
+}
+
+/* --- where it stands --- */
+
+enum { LEASE = 18000 };
+
+static struct rollout looked_at(int64_t now_ms)
+{
+    return (struct rollout){.state = ROLLOUT_STEPPING,
+                            .begun_ms = 1000,
+                            .step_since_ms = 2000,
+                            .last_look_ms = now_ms - 12000,
+                            .lease_until_ms = now_ms + LEASE};
+}
+
+static struct audit_entry line(int64_t at_ms, const char *event)
+{
+    return (struct audit_entry){at_ms, (char *)"haldane", (char *)event, (char *)"it says no", 500};
+}
+
+static void a_failure_is_trouble_until_a_look_goes_well(void **state)
+{
+    (void)state;
+    const char *const failures[] = {"no metrics", "refused"};
+    for (size_t i = 0; i < 2; i++) {
+        struct rollout rollout = looked_at(100000);
+        struct audit_entry audit[] = {line(1000, "begun"), line(115000, failures[i]), line(116000, "held")};
+        struct standing standing = standing_of(&rollout, audit, 2, NULL, LEASE, 117000);
+        assert_int_equal(standing.trouble, TROUBLE_NO_LOOK);
+        assert_ptr_equal(standing.failure, &audit[1]);
+        assert_int_equal(standing.tried_ms, 100000);
+        assert_false(standing.overdue);
+        /* Something was done since. */
+        assert_int_equal(standing_of(&rollout, audit, 3, NULL, LEASE, 117000).trouble, TROUBLE_NONE);
+        /* A look leaves no line. What failed before it was folded is over, though it was later than the look's end. */
+        rollout = looked_at(115500);
+        assert_int_equal(standing_of(&rollout, audit, 2, NULL, LEASE, 117000).trouble, TROUBLE_NONE);
+        assert_null(standing_of(&rollout, audit, 2, NULL, LEASE, 117000).failure);
+        /* How long the lease is may not be known. */
+        assert_int_equal(standing_of(&rollout, audit, 2, NULL, 0, 117000).tried_ms, rollout.last_look_ms);
+        rollout.state = ROLLOUT_ABORTED;
+        assert_null(standing_of(&rollout, audit, 2, NULL, LEASE, 117000).failure);
+    }
+    struct rollout rollout = looked_at(100000);
+    assert_int_equal(standing_of(&rollout, NULL, 0, NULL, LEASE, 100000).trouble, TROUBLE_NONE);
+}
+
+/* Looks go on and prove the step; that the balancer does not take the next one is said all the same. */
+static void a_step_that_cannot_be_taken_is_trouble(void **state)
+{
+    (void)state;
+    struct rollout rollout = looked_at(100000);
+    struct audit_entry audit[] = {line(90000, "refused")};
+    struct verdict verdict = {.decision = DECISION_PROMOTE, .at_ms = 88000};
+    assert_int_equal(standing_of(&rollout, audit, 1, &verdict, LEASE, 101000).trouble, TROUBLE_NOT_MOVED);
+    verdict.decision = DECISION_HOLD;
+    assert_int_equal(standing_of(&rollout, audit, 1, &verdict, LEASE, 101000).trouble, TROUBLE_NONE);
+    verdict = (struct verdict){.decision = DECISION_PROMOTE, .at_ms = 1500}; /* of the step before */
+    assert_int_equal(standing_of(&rollout, audit, 1, &verdict, LEASE, 101000).trouble, TROUBLE_NONE);
+}
+
+static void a_rollback_is_trouble_until_it_is_proven(void **state)
+{
+    (void)state;
+    struct rollout rollout = looked_at(100000);
+    rollout.state = ROLLOUT_ROLLING_BACK;
+    struct audit_entry audit[] = {line(90000, "no metrics"), line(95000, "rolling back"),
+                                  line(96000, "rollback failed")};
+    struct standing standing = standing_of(&rollout, audit, 3, NULL, LEASE, 101000);
+    assert_int_equal(standing.trouble, TROUBLE_NOT_STABLE);
+    assert_ptr_equal(standing.failure, &audit[2]);
+    assert_int_equal(standing.tried_ms, 100000); /* each try puts the lease off; only the first one leaves a line */
+    assert_false(standing.overdue);
+    standing = standing_of(&rollout, audit, 2, NULL, LEASE, 101000);
+    assert_int_equal(standing.trouble, TROUBLE_NOT_STABLE);
+    assert_null(standing.failure);
+    assert_true(standing_of(&rollout, audit, 3, NULL, LEASE, rollout.lease_until_ms).overdue);
+    rollout.state = ROLLOUT_ABORTED;
+    assert_int_equal(standing_of(&rollout, audit, 3, NULL, LEASE, 101000).trouble, TROUBLE_NONE);
+}
+
+static void it_is_overdue_from_the_end_of_the_lease_to_its_own(void **state)
+{
+    (void)state;
+    struct rollout rollout = looked_at(100000);
+    assert_false(standing_of(&rollout, NULL, 0, NULL, LEASE, 100000 + LEASE - 1).overdue);
+    assert_true(standing_of(&rollout, NULL, 0, NULL, LEASE, 100000 + LEASE).overdue);
+    rollout.state = ROLLOUT_EXPIRED;
+    assert_false(standing_of(&rollout, NULL, 0, NULL, LEASE, 100000 + LEASE).overdue);
+}
+
+static void drift_is_told_until_the_next_look(void **state)
+{
+    (void)state;
+    struct rollout rollout = looked_at(100000);
+    struct audit_entry audit[] = {line(50000, "drift"), line(90000, "drift"), line(91000, "refused")};
+    assert_ptr_equal(standing_of(&rollout, audit, 3, NULL, LEASE, 100000).drift, &audit[1]);
+    assert_null(standing_of(&rollout, audit, 1, NULL, LEASE, 100000).drift);
+    rollout.last_look_ms = 90001;
+    assert_null(standing_of(&rollout, audit, 3, NULL, LEASE, 100000).drift);
 }
 
 static void every_state_has_a_story(void **state)
@@ -912,6 +1094,13 @@ int main(void)
         cmocka_unit_test(a_failed_rollback_never_reads_as_done),
         cmocka_unit_test(a_person_has_the_last_word),
         cmocka_unit_test(an_expiry_is_not_harm),
+        cmocka_unit_test(an_expiry_says_what_ran_out),
+        cmocka_unit_test(without_a_look_there_is_no_time_of_one),
+        cmocka_unit_test(a_failure_is_trouble_until_a_look_goes_well),
+        cmocka_unit_test(a_step_that_cannot_be_taken_is_trouble),
+        cmocka_unit_test(a_rollback_is_trouble_until_it_is_proven),
+        cmocka_unit_test(it_is_overdue_from_the_end_of_the_lease_to_its_own),
+        cmocka_unit_test(drift_is_told_until_the_next_look),
         cmocka_unit_test(every_state_has_a_story),
         cmocka_unit_test(foreign_text_stays_text),
         cmocka_unit_test(no_numbers_at_all_is_still_a_report),

@@ -167,7 +167,9 @@ static void drift_is_for_the_policy_to_answer(void **state)
         [DRIFT_HEAL] = EVENT_CHANGED_HEAL, [DRIFT_HOLD] = EVENT_CHANGED_HOLD, [DRIFT_ABORT] = EVENT_CHANGED_ABORT};
     for (int drift = DRIFT_HEAL; drift <= DRIFT_ABORT; drift++) {
         struct policy policy = {.traffic.drift = (enum drift)drift};
-        assert_int_equal(rollout_drift_event(&policy), events[drift]);
+        assert_int_equal(rollout_drift_event(&policy, false), events[drift]);
+        /* Somebody put all traffic on stable. */
+        assert_int_equal(rollout_drift_event(&policy, true), drift == DRIFT_HEAL ? EVENT_CHANGED_HOLD : events[drift]);
     }
 }
 

@@ -620,6 +620,19 @@ static void every_state_and_cause_is_kept(void **state)
     store_close(store);
 }
 
+/* Who is not certain that there is none must try, and be told why it cannot be read. */
+static void a_store_that_is_not_there_is_told_and_not_made(void **state)
+{
+    struct place *place = *state;
+    char *inside = mem_printf("%s/haldane.db", place->path);
+    assert_false(store_exists(place->path));
+    assert_false(store_exists(inside));
+    store_close(open_good(place->path));
+    assert_true(store_exists(place->path));
+    assert_true(store_exists(inside)); /* a file where a folder should be */
+    free(inside);
+}
+
 static void an_unknown_rollout_names_the_newest(void **state)
 {
     struct place *place = *state;
@@ -630,11 +643,13 @@ static void an_unknown_rollout_names_the_newest(void **state)
     assert_int_equal(err.code, ERROR_NO_INPUT);
     assert_text(&err, "holds none");
     add(store, "a-1", "a");
+    assert_false(store_load_rollout(store, "nope", &got, &err));
+    assert_text(&err, "the newest is a-1");
     add(store, "b-1", "b");
     assert_false(store_load_rollout(store, "nope", &got, &err));
     assert_int_equal(err.code, ERROR_NO_INPUT);
     assert_text(&err, "no rollout nope");
-    assert_text(&err, "b-1, a-1");
+    assert_text(&err, "the newest are b-1, a-1");
 
     struct rollout unknown = example_rollout("nope", "shop");
     struct stored_policy policy;
@@ -1484,12 +1499,8 @@ static void a_store_has_one_guard(void **state)
     struct place *place = *state;
     struct error err = {0};
     struct store *store = open_with_rollout(place->path), *other = open_good(place->path);
-    assert_false(store_has_guard(store));
-    assert_false(store_has_guard(other));
     assert_true(store_lock_guard(store, &err));
     assert_true(store_lock_guard(store, &err));
-    assert_true(store_has_guard(store));
-    assert_true(store_has_guard(other));
     assert_false(store_lock_guard(other, &err));
     assert_int_equal(err.code, ERROR_BUSY);
     char holder[40];
@@ -1501,7 +1512,6 @@ static void a_store_has_one_guard(void **state)
     store_unlock_guard(other); /* not the other's to give */
     assert_false(store_lock_guard(other, &err));
     store_unlock_guard(store);
-    assert_false(store_has_guard(other));
     assert_true(store_lock_guard(other, &err));
     store_close(other);
     assert_true(store_lock_guard(store, &err));
@@ -1612,9 +1622,10 @@ static void evidence_is_removed_after_its_retention_and_the_record_stays(void **
     add_ended(store, "forever", ROLLOUT_PROMOTED, 1, INT64_MAX, 3);
     add_ended(store, "alive", ROLLOUT_HELD, 0, kept, 3);
     add_ended(store, "going-back", ROLLOUT_ROLLING_BACK, 1, kept, 3);
-    size_t pruned;
-    assert_true(store_prune(store, now, &pruned, &err));
-    assert_int_equal(pruned, 4);
+    struct pruning done;
+    assert_true(store_prune(store, now, INT64_MAX, &done, &err));
+    assert_int_equal(done.finished, 4);
+    assert_false(done.more);
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(rows_of(place, old[i]), 0);
         assert_pruned(store, old[i], now);
@@ -1622,10 +1633,10 @@ static void evidence_is_removed_after_its_retention_and_the_record_stays(void **
     const char *const kept_ids[] = {"just", "longer", "forever", "alive", "going-back"};
     for (size_t i = 0; i < 5; i++)
         assert_int_equal(rows_of(place, kept_ids[i]), 4 * 3 + 1);
-    assert_true(store_prune(store, now + 1, &pruned, &err));
-    assert_int_equal(pruned, 1);
-    assert_true(store_prune(store, now + 1, &pruned, &err));
-    assert_int_equal(pruned, 0);
+    assert_true(store_prune(store, now + 1, INT64_MAX, &done, &err));
+    assert_int_equal(done.finished, 1);
+    assert_true(store_prune(store, now + 1, INT64_MAX, &done, &err));
+    assert_int_equal(done.finished, 0);
     assert_int_equal(count_rollouts(store, false), 9);
     store_close(store);
 }
@@ -1640,8 +1651,8 @@ static void killed_while_it_prunes_the_next_one_goes_on(void **state)
     int64_t rows = rows_of(place, "old");
     pid_t pid = fork();
     if (pid == 0) {
-        size_t pruned;
-        store_prune(store_open(place->path, NULL), 1000LL * DAY_MS, &pruned, NULL);
+        struct pruning done;
+        store_prune(store_open(place->path, NULL), 1000LL * DAY_MS, INT64_MAX, &done, NULL);
         _exit(0);
     }
     while (rows_of(place, "old") == rows)
@@ -1656,9 +1667,9 @@ static void killed_while_it_prunes_the_next_one_goes_on(void **state)
     assert_true(store_load_rollout(store, "old", &rollout, &err));
     assert_int_equal(rollout.pruned_ms, 1000LL * DAY_MS); /* nobody takes the rest for the whole */
     rollout_clear(&rollout);
-    size_t pruned;
-    assert_true(store_prune(store, 1001LL * DAY_MS, &pruned, &err));
-    assert_int_equal(pruned, 1);
+    struct pruning done;
+    assert_true(store_prune(store, 1001LL * DAY_MS, INT64_MAX, &done, &err));
+    assert_int_equal(done.finished, 1);
     assert_int_equal(rows_of(place, "old"), 0);
     assert_pruned(store, "old", 1000LL * DAY_MS);
     store_close(store);
@@ -1669,6 +1680,46 @@ static double seconds_since(const struct timespec *from)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)(now.tv_sec - from->tv_sec) + (double)(now.tv_nsec - from->tv_nsec) * 1e-9;
+}
+
+static void pruning_stops_when_its_time_is_over_and_the_next_one_goes_on(void **state)
+{
+    struct place *place = *state;
+    struct error err = {0};
+    struct store *store = open_good(place->path);
+    struct pruning done = {.more = true};
+    add_ended(store, "old", ROLLOUT_ABORTED, 1, 30LL * DAY_MS, 300);
+    add_ended(store, "older", ROLLOUT_ABORTED, 1, 30LL * DAY_MS, 1);
+    size_t finished = 0;
+    int64_t left = rows_of(place, "old") + rows_of(place, "older");
+    int calls = 0;
+    for (; done.more; calls++) {
+        assert_true(store_prune(store, 1000LL * DAY_MS + calls, 0, &done, &err));
+        int64_t now_left = rows_of(place, "old") + rows_of(place, "older");
+        /* One piece: something, and not much. */
+        assert_in_range(left - now_left, 1, 100);
+        left = now_left;
+        finished += done.finished;
+    }
+    assert_int_equal(left, 0);
+    assert_int_equal(finished, 2);
+    assert_true(calls > 10);
+    assert_pruned(store, "old", 1000LL * DAY_MS);
+    /* Who writes is waited for no longer either. */
+    add_ended(store, "third", ROLLOUT_ABORTED, 1, 30LL * DAY_MS, 1);
+    struct store *writer = open_good(place->path);
+    assert_true(store_begin(writer, &err));
+    struct timespec from;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    assert_false(store_prune(store, 1001LL * DAY_MS, 100, &done, &err));
+    assert_true(seconds_since(&from) < 2);
+    assert_int_equal(err.code, ERROR_BUSY);
+    assert_true(done.more);
+    store_rollback(writer);
+    store_close(writer);
+    assert_true(store_prune(store, 1001LL * DAY_MS, INT64_MAX, &done, &err));
+    assert_int_equal(done.finished, 1);
+    store_close(store);
 }
 
 static void a_writer_hardly_waits_for_pruning_and_the_room_is_used_again(void **state)
@@ -1686,8 +1737,9 @@ static void a_writer_hardly_waits_for_pruning_and_the_room_is_used_again(void **
     store_close(store);
     pid_t pid = fork();
     if (pid == 0) {
-        size_t pruned;
-        _exit(store_prune(store_open(place->path, NULL), 1000LL * DAY_MS, &pruned, NULL) && pruned == 1 ? 0 : 1);
+        struct pruning done;
+        struct store *own = store_open(place->path, NULL);
+        _exit(store_prune(own, 1000LL * DAY_MS, INT64_MAX, &done, NULL) && done.finished == 1 ? 0 : 1);
     }
     store = open_good(place->path);
     double longest = 0;
@@ -1922,6 +1974,7 @@ int main(void)
         TEST(killed_while_it_is_brought_up_to_date_it_is_old_or_new),
         TEST(a_rollout_comes_back_as_it_was_put),
         TEST(every_state_and_cause_is_kept),
+        TEST(a_store_that_is_not_there_is_told_and_not_made),
         TEST(an_unknown_rollout_names_the_newest),
         TEST(a_taken_id_gets_a_suffix),
         TEST(a_service_has_one_live_rollout),
@@ -1951,6 +2004,7 @@ int main(void)
         TEST(a_store_has_one_guard),
         TEST(evidence_is_removed_after_its_retention_and_the_record_stays),
         TEST(killed_while_it_prunes_the_next_one_goes_on),
+        TEST(pruning_stops_when_its_time_is_over_and_the_next_one_goes_on),
         TEST(a_writer_hardly_waits_for_pruning_and_the_room_is_used_again),
         TEST(killed_in_a_transaction_leaves_nothing_of_it),
         TEST(killed_at_any_time_leaves_whole_transactions),

@@ -310,15 +310,16 @@ static void pruning_on_a_full_disk_is_said_and_done_later(void **state)
     assert_true(store_save_rollout(store, &rollout, &err));
     rollout_clear(&rollout);
     leave_room(0);
-    size_t pruned = 7;
-    bool ok = store_prune(store, INT64_MAX / 2, &pruned, &err);
+    struct pruning done = {.finished = 7};
+    bool ok = store_prune(store, INT64_MAX / 2, INT64_MAX, &done, &err);
     make_room();
     assert_false(ok);
     assert_full(&err);
-    assert_int_equal(pruned, 0);
+    assert_int_equal(done.finished, 0);
+    assert_true(done.more);
     assert_looks(1);
-    assert_true(store_prune(store, INT64_MAX / 2, &pruned, &err));
-    assert_int_equal(pruned, 1);
+    assert_true(store_prune(store, INT64_MAX / 2, INT64_MAX, &done, &err));
+    assert_int_equal(done.finished, 1);
     store_close(store);
 }
 
