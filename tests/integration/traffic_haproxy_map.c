@@ -1097,6 +1097,7 @@ static void the_example_gives_a_check_nothing_to_find(void **state)
     struct driver *driver = open_map(lab);
     struct driver_report report;
     struct error err = {0};
+    wait_up(driver, 2, 1);
     for (int i = 0; i < 2; i++) {
         assert_status(driver_check(driver, &report, &err), DRIVER_OK, err);
         if (report.count)
