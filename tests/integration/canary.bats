@@ -59,10 +59,9 @@ traffic:
   backend: shop
   stable: [stable1, stable2]
   canary: [canary1]
-  unattended: 20s
+  unattended: 10s
 steps:
   - {weight: 25%, min: 6s, max: 90s}
-  - {weight: 50%, min: 6s, max: 90s}
   - {weight: 100%, bake: 4s}
 deadline: 5m
 metrics:
