@@ -82,6 +82,8 @@ static void print_way_back(const struct rollout *rollout, const struct standing 
     char time[WHEN_TEXT];
     if (rollout->advise)
         puts("  advice: put all traffic on stable; this rollout ends when the balancer shows it");
+    else if (standing->trouble == TROUBLE_NOT_SAVED)
+        puts("  on stable, but NOT SAVED: a restart of the balancer would undo that");
     else
         puts("  NOT PROVEN to be on stable");
     if (standing->failure)

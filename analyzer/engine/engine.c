@@ -425,25 +425,27 @@ static bool fetch_looks(struct engine *engine, int64_t looks, bool *wanted, stru
     return taken && answered;
 }
 
-/* Appends what is due to the evidence and folds it. Nothing due is no failure. */
-static bool take_looks(struct engine *engine, struct error *err)
+enum looks { LOOKS_FAILED, LOOKS_NOT_DUE, LOOKS_DROPPED, LOOKS_FOLDED };
+
+/* Appends what is due to the evidence and folds it. */
+static enum looks take_looks(struct engine *engine, struct error *err)
 {
     const struct policy *policy = engine->policy;
     int64_t looks = (engine->setup.now_ms() - policy->settle_ms - engine->rollout.last_look_ms) / policy->look_ms;
     bool wanted;
     if (looks <= 0)
-        return true;
+        return LOOKS_NOT_DUE;
     if (!fetch_looks(engine, looks < MAX_LOOKS ? looks : MAX_LOOKS, &wanted, err)) {
         if (wanted && rollout_move(engine->rollout.state, EVENT_NO_METRICS).action == ACTION_NONE)
-            record_no_look(engine, EVENT_NO_METRICS, err->text);
-        return false;
+            record_no_look(engine, "no metrics", err->text);
+        return LOOKS_FAILED;
     }
     if (!wanted)
-        return true;
+        return LOOKS_DROPPED;
     if (record_pass(engine, err))
-        return move_renew(engine, err);
+        return LOOKS_FOLDED;
     record_reread(engine, err);
-    return false;
+    return LOOKS_FAILED;
 }
 
 /* Who decides now: nobody has given an order. */
@@ -483,7 +485,13 @@ bool engine_advance(struct engine *engine, struct error *err)
         return rollout_ended(&engine->rollout);
     if (engine_is_over(engine))
         return true;
-    if (!take_looks(engine, err))
+    enum looks looks = take_looks(engine, err);
+    if (looks == LOOKS_FAILED)
+        return rollout_ended(&engine->rollout);
+    /* While Prometheus was waited for, anybody may have had a hand in the split. */
+    if (looks != LOOKS_NOT_DUE && !engine_is_over(engine) && !reconcile(engine, err))
+        return rollout_ended(&engine->rollout);
+    if (looks == LOOKS_FOLDED && !engine_is_over(engine) && !move_renew(engine, err))
         return rollout_ended(&engine->rollout);
     if (engine_is_over(engine))
         return finish(engine, err);
@@ -501,6 +509,21 @@ bool engine_give_up(struct engine *engine, const char *reason, struct error *err
 
 /* --- orders --- */
 
+/* A promotion is not recorded over a split that nobody has read, and not given to a rollout that has just been held. */
+static bool is_as_known(struct engine *engine, struct error *err)
+{
+    const struct rollout *rollout = &engine->rollout;
+    enum rollout_state state = rollout->state;
+    uint32_t weight_bp = rollout->weight_bp;
+    if (!reconcile(engine, err))
+        return false;
+    if (rollout->state == state && rollout->weight_bp == weight_bp)
+        return true;
+    return error_set(err, ERROR_BUSY,
+                     "rollout %s has just become %s: %s; nothing was promoted, say what is to be done now", rollout->id,
+                     rollout_state_names[rollout->state], rollout->reason ? rollout->reason : "");
+}
+
 bool engine_order(struct engine *engine, enum rollout_event order, const char *reason, struct error *err)
 {
     struct rollout *rollout = &engine->rollout;
@@ -511,8 +534,7 @@ bool engine_order(struct engine *engine, enum rollout_event order, const char *r
     if (order != EVENT_ABORT && order != EVENT_SUPERSEDE && !engine_is_over(engine) && !act_on_record(engine, err))
         return false;
     engine->actor = engine->setup.actor;
-    /* A promotion is not recorded over a split that nobody has read. */
-    if (order == EVENT_PROMOTE && !engine_is_over(engine) && !reconcile(engine, err))
+    if (order == EVENT_PROMOTE && !engine_is_over(engine) && !is_as_known(engine, err))
         return false;
     enum rollout_event event = order == EVENT_PROMOTE ? rollout_promote_event(engine->policy, rollout) : order;
     enum rollout_action action = rollout_move(rollout->state, event).action;

@@ -159,7 +159,8 @@ static bool not_kept(struct engine *engine, enum driver_status status, struct er
     const struct driver_state *seen = &engine->seen;
     if (status == DRIVER_OK)
         error_set(err, ERROR_UNAVAILABLE, "%s", seen->detail);
-    error_prefix(err, "the promotion could not be made lasting, and is tried again at the next look");
+    error_prefix(err, "the promotion could not be made lasting: a step that is proven tries again at each look, a "
+                      "person gives the order again");
     bool share_holds = seen->capabilities && driver_is_share(seen->share_bp, engine->rollout.weight_bp);
     if (status != DRIVER_OK && !(status == DRIVER_MISMATCH && share_holds))
         return not_moved(engine, status, err);
@@ -227,8 +228,8 @@ static bool end_on_stable(struct engine *engine, struct error *err)
     rollout->state = ROLLOUT_ROLLING_BACK;
     rollout->ended_ms = 0;
     error_prefix(err,
-                 "traffic is on stable, but this could not be recorded; mend the store and run `haldane abort %s "
-                 "--reason TEXT`, or the next `haldane advance` takes the record for the truth",
+                 "traffic is on stable, but this could not be recorded; mend the store, and `haldane abort %s --reason "
+                 "TEXT` closes the rollout",
                  rollout->id);
     return false;
 }
@@ -267,7 +268,7 @@ static bool not_saved(struct engine *engine, struct error *err)
         "all traffic is on stable, but a restart of the balancer would undo that (%s); mend it, `haldane advance` "
         "tries again",
         engine->seen.detail);
-    record_failure(engine, "rollback failed", err->text);
+    record_failure(engine, "not saved", err->text);
     stay_attended(engine);
     return false;
 }

@@ -59,7 +59,7 @@ bool record_sample(struct engine *engine, struct error *err);
 void record_failure(struct engine *engine, const char *event, const char *text);
 
 /* The same of what keeps a look from being taken: said anew if a look has gone well since it was said. */
-void record_no_look(struct engine *engine, enum rollout_event event, const char *text);
+void record_no_look(struct engine *engine, const char *event, const char *text);
 
 /* What keeps looks from being taken, or the way back from being proven, since somebody last attended; else NULL. The
  * caller frees it. */

@@ -78,8 +78,9 @@ static bool answer_drift(struct engine *engine, struct error *err)
     struct rollout *rollout = &engine->rollout;
     const struct driver_state *seen = &engine->seen;
     bool tells = seen->generation && rollout->generation, restarted = tells && seen->generation != rollout->generation;
+    bool keeps = tells || seen->capabilities & DRIVER_PERSIST; /* no restart has put it on stable */
     enum rollout_event event =
-        restarted ? EVENT_SPLIT_LOST : rollout_drift_event(engine->policy, tells && seen->share_bp == 0);
+        restarted ? EVENT_SPLIT_LOST : rollout_drift_event(engine->policy, keeps && seen->share_bp == 0);
     char found[FORMAT_TEXT], wanted[FORMAT_TEXT];
     format_weight(seen->share_bp, found);
     format_weight(rollout->weight_bp, wanted);
@@ -168,10 +169,16 @@ static bool look_at_balancer(struct engine *engine, const struct intent *intent,
     if (status == DRIVER_UNSUPPORTED) { /* no balancer: the record is the truth */
         engine->seen.share_bp = intent->pending ? intent->weight_bp : rollout->weight_bp;
     } else if (status != DRIVER_OK) {
-        record_no_look(engine, EVENT_REFUSED, err->text);
+        record_no_look(engine, "no balancer", err->text);
         return false;
     }
-    if (rollout->epoch && engine->seen.epoch > rollout->epoch)
+    bool newer = rollout->epoch && engine->seen.epoch > rollout->epoch;
+    if (newer && engine->seen.share_bp == 0)
+        return move_carry_out(engine, EVENT_RESTART_UNSURE,
+                              "the balancer has all traffic on stable, by a newer order than the record knows: haldane "
+                              "could not write down its way back, or another rollout began and ended",
+                              err);
+    if (newer)
         return move_carry_out(engine, EVENT_FENCED, "the balancer holds a newer epoch: another rollout has the split",
                               err);
     if (engine->seen.lease_over && rollout->weight_bp > 0)

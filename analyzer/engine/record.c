@@ -167,12 +167,12 @@ char *record_trouble(const struct engine *engine)
     return text;
 }
 
-void record_no_look(struct engine *engine, enum rollout_event event, const char *text)
+void record_no_look(struct engine *engine, const char *event, const char *text)
 {
     struct error ignored;
     char *known = record_trouble(engine);
     if (!known || strcmp(known, text) != 0)
-        record_state(engine, rollout_event_names[event], text, &ignored);
+        record_state(engine, event, text, &ignored);
     free(known);
 }
 

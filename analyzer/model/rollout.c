@@ -39,7 +39,7 @@ void rollout_clear(struct rollout *rollout)
 
 const struct audit_entry *audit_failure(const struct audit_entry *audit, size_t count)
 {
-    static const char *const failures[] = {"no metrics", "refused", "rollback failed"};
+    static const char *const failures[] = {"no metrics", "no balancer", "refused", "rollback failed", "not saved"};
     const struct audit_entry *newest = count ? &audit[count - 1] : NULL;
     for (size_t i = 0; newest && i < sizeof failures / sizeof *failures; i++)
         if (strcmp(newest->event, failures[i]) == 0)

@@ -67,8 +67,8 @@ void rollout_clear(struct rollout *rollout);
 void audit_entry_clear(struct audit_entry *entry);
 void audit_entries_free(struct audit_entry *entries, size_t count);
 
-/* The newest line, if it is a failure ("no metrics", "refused", "rollback failed"): nothing was recorded since. A look
- * that goes well records no line. Else NULL. */
+/* The newest line, if it is a failure ("no metrics", "no balancer", "refused", "rollback failed", "not saved"): nothing
+ * was recorded since. A look that goes well records no line. Else NULL. */
 const struct audit_entry *audit_failure(const struct audit_entry *audit, size_t count);
 
 #endif

@@ -27,12 +27,13 @@ static enum trouble trouble_of(const struct rollout *rollout, const struct verdi
     if (rollout_ended(rollout))
         return TROUBLE_NONE;
     if (rollout->state == ROLLOUT_ROLLING_BACK)
-        return TROUBLE_NOT_STABLE;
+        return failure && strcmp(failure->event, "not saved") == 0 ? TROUBLE_NOT_SAVED : TROUBLE_NOT_STABLE;
     if (!failure)
         return TROUBLE_NONE;
-    if (strcmp(failure->event, "refused") == 0 && waits_to_move(rollout, verdict))
-        return TROUBLE_NOT_MOVED;
-    return failure->at_ms >= tried_ms ? TROUBLE_NO_LOOK : TROUBLE_NONE;
+    bool goes_on = failure->at_ms >= tried_ms;
+    if (strcmp(failure->event, "refused") == 0)
+        return goes_on || waits_to_move(rollout, verdict) ? TROUBLE_NOT_MOVED : TROUBLE_NONE;
+    return goes_on ? TROUBLE_NO_LOOK : TROUBLE_NONE;
 }
 
 struct standing standing_of(const struct rollout *rollout, const struct audit_entry *audit, size_t count,

@@ -10,9 +10,10 @@
 
 enum trouble {
     TROUBLE_NONE,
-    TROUBLE_NO_LOOK,   /* every try since `tried_ms` failed */
-    TROUBLE_NOT_MOVED, /* looks are taken, but the step that they prove cannot be taken */
-    TROUBLE_NOT_STABLE /* on its way to stable, which is not proven; without a `failure` no try has failed yet */
+    TROUBLE_NO_LOOK,    /* every try since `tried_ms` failed */
+    TROUBLE_NOT_MOVED,  /* looks are taken, but the step that they prove cannot be taken */
+    TROUBLE_NOT_STABLE, /* on its way to stable, which is not proven; without a `failure` no try has failed yet */
+    TROUBLE_NOT_SAVED,  /* on stable, but a restart of the balancer would undo that */
 };
 
 struct standing {

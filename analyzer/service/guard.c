@@ -12,12 +12,13 @@
 #include "analyzer/engine/engine.h"
 #include "base/memory.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
-/* One try at a balancer that hangs takes ten seconds and a little. */
-enum { LOCK_PATIENCE_MS = 300, WAY_BACK_MS = 15000 };
+/* The longest that one try may take: a program that is waited for, and then its own time. */
+enum { LOCK_PATIENCE_MS = 300, WAY_BACK_MS = 40000 };
 
 struct guard_watch {
     char id[sizeof((struct rollout *)0)->id];
@@ -53,16 +54,21 @@ static struct guard_watch *watch_of(struct guard *guard, const struct rollout *r
     return watch;
 }
 
+/* Its time is over, or it is on its way to stable anyway: then whoever can have it goes on with that. */
+static bool is_due(const struct guard *guard, const struct rollout *rollout)
+{
+    return guard->over_ms == rollout->lease_until_ms || rollout->state == ROLLOUT_ROLLING_BACK;
+}
+
 /* A lease that was renewed is timed anew. */
 static struct guard_watch *time_lease(struct guard *guard, const struct rollout *rollout)
 {
     struct guard_watch *watch = watch_of(guard, rollout);
     watch->seen = true;
     if (watch->lease_until_ms != rollout->lease_until_ms) {
-        bool over = guard->over_ms == rollout->lease_until_ms;
         watch->lease_until_ms = rollout->lease_until_ms;
         watch->since_ms = guard->elapsed_ms();
-        watch->due_ms = watch->since_ms + (over ? 0 : left_ms(rollout, guard->now_ms()));
+        watch->due_ms = watch->since_ms + (is_due(guard, rollout) ? 0 : left_ms(rollout, guard->now_ms()));
     }
     return watch;
 }
@@ -107,10 +113,28 @@ static bool is_attended(const struct guard *guard, const struct rollout *before)
     return attended;
 }
 
-/* Whoever holds it went back a moment ago, or tried to. */
+static bool is_guard(pid_t pid)
+{
+    char path[64], line[64] = "";
+    snprintf(path, sizeof path, "/proc/%ld/cmdline", (long)pid);
+    FILE *file = fopen(path, "re");
+    size_t n = file ? fread(line, 1, sizeof line - 1, file) : 0;
+    if (file)
+        fclose(file);
+    size_t name = strlen(line) + 1;
+    return name < n && strcmp(line + name, "guard") == 0;
+}
+
+/*
+ * Whoever holds it went back a moment ago, or tried to. On a full disk the record cannot say so; then another guard
+ * that has come first is believed for as long.
+ */
 static bool goes_back(const struct guard *guard, const struct rollout *rollout, const struct guard_watch *watch)
 {
-    return rollout->state == ROLLOUT_ROLLING_BACK && guard->elapsed_ms() - watch->since_ms < WAY_BACK_MS;
+    int64_t now_ms = guard->elapsed_ms();
+    if (rollout->state == ROLLOUT_ROLLING_BACK)
+        return now_ms - watch->since_ms < WAY_BACK_MS;
+    return now_ms - watch->due_ms < WAY_BACK_MS && is_guard(store_lock_holder(guard->store, rollout->id));
 }
 
 static struct engine *open_unattended(const struct guard *guard, const char *id, struct error *err)

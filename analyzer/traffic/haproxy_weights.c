@@ -322,11 +322,33 @@ static enum driver_status read_back(const struct weights *w, int64_t deadline_ms
     return status;
 }
 
+/* HAProxy loads this file when it is reloaded: its own account of its servers. */
+static enum driver_status write_state(const struct weights *w, int64_t deadline_ms, struct error *err)
+{
+    char *answer = NULL;
+    enum driver_status status = haproxy_command(&w->haproxy, deadline_ms, "show servers state", &answer, err);
+    if (status == DRIVER_OK)
+        status = durable_write(w->state_file, answer, err);
+    free(answer);
+    return status;
+}
+
+/* A canary gets no more where the way back could not be kept over a reload. Nothing has changed then. */
+static enum driver_status may_be_saved(const struct weights *w, int64_t deadline_ms, struct error *err)
+{
+    enum driver_status status = write_state(w, deadline_ms, err);
+    if (status != DRIVER_OK)
+        error_prefix(err, "the share is not raised, for it could not be kept over a reload");
+    return status;
+}
+
 static enum driver_status try_set(const struct weights *w, int64_t deadline_ms, uint32_t share_bp,
                                   struct driver_state *got, struct error *err)
 {
     struct haproxy_view view;
     enum driver_status status = look(w, deadline_ms, &view, got, err);
+    if (status == DRIVER_OK && w->state_file && share_bp > got->share_bp)
+        status = may_be_saved(w, deadline_ms, err);
     if (status == DRIVER_OK) {
         struct plan plan = plan_new(w, &view);
         status = prepare(w, &view, share_bp, &plan, err);
@@ -341,19 +363,13 @@ static enum driver_status try_set(const struct weights *w, int64_t deadline_ms, 
 }
 
 /*
- * HAProxy loads this file when it is reloaded. It is written after the change, for it is HAProxy's own account of it;
- * the change has been made and proved then, and stands whether the file can be written or not. The same order given
- * again changes nothing, and writes the file.
+ * Written after the change, for it is HAProxy's account of it; the change has been made and proved then, and stands
+ * whether the file can be written or not. The same order given again changes nothing, and writes the file.
  */
 static void save_state(const struct weights *w, int64_t deadline_ms, struct driver_state *got)
 {
     struct error why = {0};
-    char *answer = NULL;
-    enum driver_status status = haproxy_command(&w->haproxy, deadline_ms, "show servers state", &answer, &why);
-    if (status == DRIVER_OK)
-        status = durable_write(w->state_file, answer, &why);
-    free(answer);
-    if (status == DRIVER_OK)
+    if (write_state(w, deadline_ms, &why) == DRIVER_OK)
         return;
     got->unsaved = true;
     got->capabilities &= ~(uint32_t)DRIVER_PERSIST;

@@ -171,6 +171,26 @@ hidden_weight() {
     record_is_whole
 }
 
+@test "somebody puts all on stable while Prometheus does not answer: the late answer does not undo it" {
+    canary
+    policy patient.yaml unattended 60s
+    rollout_in_background patient.yaml
+    wait_until 15 has_looks 1
+    send STOP prometheus
+    sleep 2
+    haldane_says 0 traffic stable patient.yaml
+    send CONT prometheus
+    wait_until 15 is_held
+    shows 0
+    signal_bg rollout TERM
+    ends_with 20 5
+    record_is_whole
+}
+
+is_held() {
+    [[ $(sql "SELECT state FROM rollouts") == held ]]
+}
+
 @test "an order that comes after the lease has run out: back on stable first, and a hold holds nothing" {
     canary
     begin brief.yaml
@@ -281,6 +301,9 @@ refused_after_answer() {
     begin policy.yaml
     balancer 'set server shop/canary1 weight 0'
     wait_for_due
+    # Whoever promotes has not seen that yet.
+    haldane_says 75 promote "$id" --reason 'looks good'
+    [[ $stderr == *'just become held'* ]]
     haldane_says 10 advance "$id" --format json
     answer '.state == "held" and .weight == 0 and (.reason | test("somebody else gave the canary 0 %.*haldane resume"))'
     wait_for_due

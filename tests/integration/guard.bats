@@ -293,6 +293,18 @@ by_hand() {
     proof_record_is_whole
 }
 
+@test "the way back could not be written down, and somebody advances: no other haldane is made up, all is on stable" {
+    small_disk
+    begin policy.yaml
+    fill_disk
+    haldane_says 74 abort "$id" --reason 'bad'
+    free_disk
+    haldane_says 20 advance "$id" --format json
+    answer '.state == "aborted" and .cause == "driver" and .weight == 0 and (.reason | test("newer order"))'
+    shows 0
+    proof_record_is_whole
+}
+
 @test "HAProxy's file cannot be written on the way back: on stable, but not at its end before that would last" {
     begin policy.yaml
     mv "$DEMO_RUN/share.map" share.map.away

@@ -628,10 +628,19 @@ static void what_a_state_file_does_not_hold_is_told_and_saved_later(void **state
     struct driver_state got;
     struct error err = {0};
     wait_up(driver, 2, 1);
-    static const uint32_t shares[] = {500, 0, 0};
-    for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
-        assert_status(set_share(driver, shares[i], &got, &err), DRIVER_OK, err);
-        assert_int_equal(got.share_bp, shares[i]);
+    /* Without a way back that would last nothing is raised. */
+    assert_status(set_share(driver, 500, &got, &err), DRIVER_REFUSED, err);
+    assert_non_null(strstr(err.text, "not raised"));
+    assert_status(driver_get(driver, &got, &err), DRIVER_OK, err);
+    assert_int_equal(got.share_bp, 0);
+    assert_int_equal(mkdir(folder, 0755), 0);
+    assert_status(set_share(driver, 500, &got, &err), DRIVER_OK, err);
+    assert_false(got.unsaved);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+    for (size_t i = 0; i < 2; i++) {
+        assert_status(set_share(driver, 0, &got, &err), DRIVER_OK, err);
+        assert_int_equal(got.share_bp, 0);
         assert_true(got.unsaved);
         assert_false(got.capabilities & DRIVER_PERSIST);
         assert_non_null(strstr(got.detail, folder));

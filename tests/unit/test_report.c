@@ -499,7 +499,7 @@ static struct audit_entry line(int64_t at_ms, const char *event)
 static void a_failure_is_trouble_until_a_look_goes_well(void **state)
 {
     (void)state;
-    const char *const failures[] = {"no metrics", "refused"};
+    const char *const failures[] = {"no metrics", "no balancer"};
     for (size_t i = 0; i < 2; i++) {
         struct rollout rollout = looked_at(100000);
         struct audit_entry audit[] = {line(1000, "begun"), line(115000, failures[i]), line(116000, "held")};
@@ -533,6 +533,10 @@ static void a_step_that_cannot_be_taken_is_trouble(void **state)
     assert_int_equal(standing_of(&rollout, audit, 1, &verdict, LEASE, 101000).trouble, TROUBLE_NOT_MOVED);
     verdict.decision = DECISION_HOLD;
     assert_int_equal(standing_of(&rollout, audit, 1, &verdict, LEASE, 101000).trouble, TROUBLE_NONE);
+    /* What was refused after the last look, a person's promotion say, is no look that failed. */
+    audit[0].at_ms = 100500;
+    assert_int_equal(standing_of(&rollout, audit, 1, &verdict, LEASE, 101000).trouble, TROUBLE_NOT_MOVED);
+    audit[0].at_ms = 90000;
     verdict = (struct verdict){.decision = DECISION_PROMOTE, .at_ms = 1500}; /* of the step before */
     assert_int_equal(standing_of(&rollout, audit, 1, &verdict, LEASE, 101000).trouble, TROUBLE_NONE);
 }
@@ -553,6 +557,8 @@ static void a_rollback_is_trouble_until_it_is_proven(void **state)
     assert_int_equal(standing.trouble, TROUBLE_NOT_STABLE);
     assert_null(standing.failure);
     assert_true(standing_of(&rollout, audit, 3, NULL, LEASE, rollout.lease_until_ms).overdue);
+    audit[2].event = (char *)"not saved";
+    assert_int_equal(standing_of(&rollout, audit, 3, NULL, LEASE, 101000).trouble, TROUBLE_NOT_SAVED);
     rollout.state = ROLLOUT_ABORTED;
     assert_int_equal(standing_of(&rollout, audit, 3, NULL, LEASE, 101000).trouble, TROUBLE_NONE);
 }
