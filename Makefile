@@ -34,8 +34,8 @@ bench-statistics: $(BUILD)/build.ninja ## haldane and others' rules on the same 
 	ninja -C $(BUILD) tests/bench_statistics
 	$(BUILD)/tests/bench_statistics --runs $(or $(RUNS),2000) --check
 
-bench-traffic: build ## what a change of the split costs the users of a site, REQUESTS in all (360000)
-	tests/bench/traffic.sh $(or $(REQUESTS),360000)
+bench-traffic: build ## what a change of the split costs the users of a site, REQUESTS in all (456000)
+	tests/bench/traffic.sh $(or $(REQUESTS),456000)
 
 demo-runs: build ## the demo RUNS times in a row (default 20); each must end right
 	tests/bench/demo_runs.sh $(or $(RUNS),20)

@@ -60,7 +60,10 @@ static bool take_up(struct engine *engine, const struct intent *intent, struct e
         return move_carry_out(engine, EVENT_RESTART_UNSURE,
                               "haldane was started again and found another split in the balancer than it had left",
                               err);
-    return move_carry_out(engine, EVENT_RESTART, "", err) &&
+    if (!move_carry_out(engine, EVENT_RESTART, "", err))
+        return false;
+    /* One that never had a weight does not go on: it begins now. */
+    return engine->evidence->weight_count == 0 ||
            record_state(engine, "resumed", "haldane was started again; the split is as recorded", err);
 }
 

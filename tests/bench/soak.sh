@@ -11,18 +11,19 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: tests/bench/soak.sh [--runs N] [--seed N] [--lanes N]
+usage: tests/bench/soak.sh [--runs N] [--seed N] [--lanes N] [--slack MS]
 
-  --runs N   how many rollouts (default 200)
-  --seed N   the first one's seed (default 1); the others follow
-  --lanes N  how many at a time (default 2)
+  --runs N    how many rollouts (default 200)
+  --seed N    the first one's seed (default 1); the others follow
+  --lanes N   how many at a time (default 2)
+  --slack MS  by how much later than promised a rollout may be taken up again (default 0), on a machine that is busy
 
 HALDANE_BUILD names the build directory (default: build). A run that failed is told with its seed, and its files stay
 in $HALDANE_BUILD/soak. Exit codes: 0 all held, 1 something did not, 64 wrong usage.
 TEXT
 }
 
-runs=200 first=1 lanes=2
+runs=200 first=1 lanes=2 slack_ms=0
 while (($# > 0)); do
     case $1 in
         -h | --help)
@@ -30,7 +31,7 @@ while (($# > 0)); do
             exit 0
             ;;
     esac
-    if [[ ! $1 =~ ^--(runs|seed|lanes)$ || ! ${2:-} =~ ^[1-9][0-9]{0,5}$ ]]; then
+    if [[ ! $1 =~ ^--(runs|seed|lanes|slack)$ || ! ${2:-} =~ ^[1-9][0-9]{0,5}$ ]]; then
         usage >&2
         exit 64
     fi
@@ -38,6 +39,7 @@ while (($# > 0)); do
         --runs) runs=$2 ;;
         --seed) first=$2 ;;
         --lanes) lanes=$2 ;;
+        --slack) slack_ms=$2 ;;
     esac
     shift 2
 done
@@ -269,7 +271,7 @@ somebody_comes() {
     pid=$!
     proof_poll $((recovery_ms / 1000 + 4)) shows_progress "$before" || fail "no look and no end after the $after"
     took=$(($(proof_now_ms) - started))
-    ((took <= recovery_ms)) || fail "the first look came $took ms after the $after, not $recovery_ms"
+    ((took <= recovery_ms + slack_ms)) || fail "the first look came $took ms after the $after, not $recovery_ms"
     echo "recovery $took $after" >>"$DEMO_RUN/times"
     if ! proof_poll 40 has_ended; then
         fail "the rollout did not end within 40 s"

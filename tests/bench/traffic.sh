@@ -20,7 +20,7 @@ is_reloading() {
 
 usage() {
     cat <<TEXT
-usage: traffic.sh [REQUESTS [BALANCER...]]      (default 360000, all balancers)
+usage: traffic.sh [REQUESTS [BALANCER...]]      (default 456000, all balancers)
 
 Sends REQUESTS in all, in equal parts through each balancer: a quarter before, half while the share goes through
 5 %, 25 %, 50 %, 100 % and 0 % and 20 times from one side to the other, a quarter after. Prints tables.
@@ -157,7 +157,7 @@ read_arguments() {
             exit 0
             ;;
     esac
-    requests=${1:-360000}
+    requests=${1:-456000}
     rate=${RATE:-1500}
     [[ $requests =~ ^[1-9][0-9]*$ && $rate =~ ^[1-9][0-9]*$ ]] || {
         usage >&2

@@ -425,6 +425,20 @@ leave() {
     shows 25
 }
 
+@test "died between its first intent and its first weight, and is resumed: the record begins with the weight" {
+    canary
+    begin policy.yaml
+    leave "UPDATE rollouts SET weight_bp = 0, reason = ''; DELETE FROM weights; DELETE FROM audit;
+        INSERT INTO intents VALUES (1, 2500, 1, 'first step')"
+    haldane traffic stable policy.yaml
+    start_bg rollout haldane rollout --resume "$id" --format json
+    wait_until 10 has_begun
+    shows 25
+    [[ $(sql "SELECT event FROM audit ORDER BY seq LIMIT 1") == begun ]]
+    signal_bg rollout TERM
+    ends_with 20 10
+}
+
 @test "died after harm was shown and before it moved anything: back on stable, though Prometheus is away" {
     canary --failure-share 60%
     begin policy.yaml

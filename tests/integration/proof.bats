@@ -65,8 +65,9 @@ nobody_lost() {
 
 # ---- kills ----
 
+# Beside the other tests, so that the machine is busy; `make soak` has it for itself.
 @test "twenty rollouts, killed at random moments: split, record, requests and times are as promised" {
-    "$HALDANE_SOURCE/tests/bench/soak.sh" --seed 1 --runs 20 --lanes 4
+    "$HALDANE_SOURCE/tests/bench/soak.sh" --seed 1 --runs 20 --lanes 4 --slack 1000
 }
 
 @test "kill -9 of rollout, HAProxy knows no lease: the guard alone brings all traffic back, and no order is lost" {
