@@ -22,6 +22,9 @@ struct engine {
     const char *actor; /* who does what is done now: the setup's actor or its decider */
 };
 
+/* With its parts, and no rollout yet. Owns `policy`, also on failure. */
+struct engine *engine_new(const struct engine_setup *setup, struct policy *policy, struct error *err);
+
 /* How long the balancer and the record let a canary go unattended. */
 int64_t engine_lease_ms(const struct engine *engine);
 
