@@ -40,8 +40,8 @@ bench-traffic: build ## what a change of the split costs the users of a site, RE
 demo-runs: build ## the demo RUNS times in a row (default 20); each must end right
 	tests/bench/demo_runs.sh $(or $(RUNS),20)
 
-soak: build ## kill haldane in RUNS short rollouts (default 200), each at a random moment; all must end as promised
-	tests/bench/soak.sh --runs $(or $(RUNS),200)
+soak: build ## kill haldane in RUNS short rollouts (default 210), each at a random moment; all must end as promised
+	tests/bench/soak.sh --runs $(or $(RUNS),210)
 
 lint: ## formatting of C and shell, and shellcheck
 	scripts/lint.sh
