@@ -30,6 +30,7 @@ struct lab {
 /* HAProxy fills in what it finds in its environment. */
 static const char config_text[] =
     "global\n"
+    "    nbthread 1\n" /* so that one answer shows all servers in one moment */
     "    server-state-file \"${LAB_SOCKET}.state\"\n"
     "    stats socket \"${LAB_SOCKET}\" mode 600 level admin\n"
     "    stats socket \"${LAB_SOCKET}.user\" mode 600 level user\n"
