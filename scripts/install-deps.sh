@@ -6,17 +6,19 @@ set -euo pipefail
 
 declare -A packages=(
     [build]='make meson ninja-build gcc libc6-dev pkg-config libgsl-dev libcurl4-openssl-dev libcjson-dev libyaml-dev
-        libmicrohttpd-dev libsqlite3-dev libssl-dev libcmocka-dev'
+        libmicrohttpd-dev libsqlite3-dev libssl-dev libpq-dev libhiredis-dev libcmocka-dev'
     [demo]='prometheus haproxy socat curl jq procps'
-    [test]='bats caddy faketime groff-base jq nginx-light openssl procps python3 r-base-core sqlite3 socat systemd valgrind clang libclang-rt-dev'
+    [test]='bats caddy faketime groff-base jq nginx-light openssl postgresql postgresql-client procps python3 r-base-core
+        redis-server sqlite3 socat systemd valgrind clang libclang-rt-dev'
     [lint]='clang-format shellcheck shfmt systemd'
+    [deployment]='docker.io docker-compose iptables mmdebstrap hey wrk lynis testssl.sh nmap checksec yamllint'
 )
 
 usage() {
     cat <<'END'
-usage: scripts/install-deps.sh [--print] [build|demo|test|lint]...
+usage: scripts/install-deps.sh [--print] [build|demo|test|lint|deployment]...
 
-Installs what is missing of the named groups (default: all of them) with apt-get, by sudo unless run by root.
+Installs what is missing of the named groups (default: all but deployment) with apt-get, by sudo unless run by root.
 
   --print  only print the names of the packages, one a line
   --help   this page
@@ -64,7 +66,7 @@ main() {
                 exit 0
                 ;;
             --print) print=yes ;;
-            build | demo | test | lint) groups+=("$argument") ;;
+            build | demo | test | lint | deployment) groups+=("$argument") ;;
             *)
                 printf "install-deps.sh: unknown group '%s'; see --help\n" "$argument" >&2
                 exit 64
@@ -83,9 +85,9 @@ main() {
     fi
     printf 'Installing: %s\n' "${list[*]}" >&2
     install_packages "${list[@]}"
-    if [[ -d /run/systemd/system && " ${list[*]} " =~ \ (haproxy|prometheus)\  ]]; then
-        printf 'haproxy and prometheus were not started now, but would be at the next boot.\n' >&2
-        printf 'If this machine is not to run them: systemctl disable haproxy prometheus\n' >&2
+    if [[ -d /run/systemd/system && " ${list[*]} " =~ \ (haproxy|prometheus|postgresql|redis-server)\  ]]; then
+        printf 'haproxy, prometheus, postgresql and redis-server were not started now, but would be at the next boot.\n' >&2
+        printf 'If this machine is not to run them: systemctl disable haproxy prometheus postgresql redis-server\n' >&2
     fi
 }
 

@@ -1,6 +1,7 @@
 /* The demo shop's command line. */
 #include "base/memory.h"
 #include "compose/args.h"
+#include "compose/shop/database.h"
 #include "compose/shop/shop.h"
 
 #include <getopt.h>
@@ -25,10 +26,22 @@ static const char usage[] =
     "  --crash-after D         kill -9 of its own, this long after the start\n"
     "  --drain D               after SIGTERM: how long it goes on serving while /readyz says 503 (default 2s)\n"
     "  --seed N                the same failures and latencies in every run (default: random)\n"
+    "\n"
+    "  --database CONNINFO     the catalogue is in PostgreSQL and orders are kept there; libpq's connection string, "
+    "as\n"
+    "                          \"host=db user=shop dbname=shop\" (default: a made-up catalogue in memory)\n"
+    "  --database-password-file FILE   its password\n"
+    "  --database-connections N        how many connections are kept to it (default 4)\n"
+    "  --database-deadline D   a query that takes longer is given up and answered 503 (default 2s)\n"
+    "  --cache HOST:PORT       pages of the catalogue and carts are kept in Redis\n"
+    "  --cache-password-file FILE      its password\n"
+    "  --cache-deadline D      when the cache takes longer, the database is asked (default 100ms)\n"
+    "  --cache-ttl D           how long a page of the catalogue stays in the cache (default 60s)\n"
+    "  --patience D            how long /readyz says 503 while the database was not reached yet (default 10s)\n"
     "  --help                  this text\n"
     "\n"
     "Durations are written as 500ms, 2s, 1m30s; a bare number is seconds. Exit codes: 0 after SIGTERM or SIGINT,\n"
-    "64 for wrong usage, 69 if the address cannot be had.\n";
+    "64 for wrong usage, 66 if a password file cannot be read, 69 if the address cannot be had.\n";
 
 enum flag {
     OPT_LISTEN = 1,
@@ -41,6 +54,15 @@ enum flag {
     OPT_CRASH_AFTER,
     OPT_DRAIN,
     OPT_SEED,
+    OPT_DATABASE,
+    OPT_DATABASE_PASSWORD_FILE,
+    OPT_DATABASE_CONNECTIONS,
+    OPT_DATABASE_DEADLINE,
+    OPT_CACHE,
+    OPT_CACHE_PASSWORD_FILE,
+    OPT_CACHE_DEADLINE,
+    OPT_CACHE_TTL,
+    OPT_PATIENCE,
     OPT_HELP
 };
 
@@ -55,6 +77,15 @@ static const struct option long_options[] = {
     {"crash-after", required_argument, NULL, OPT_CRASH_AFTER},
     {"drain", required_argument, NULL, OPT_DRAIN},
     {"seed", required_argument, NULL, OPT_SEED},
+    {"database", required_argument, NULL, OPT_DATABASE},
+    {"database-password-file", required_argument, NULL, OPT_DATABASE_PASSWORD_FILE},
+    {"database-connections", required_argument, NULL, OPT_DATABASE_CONNECTIONS},
+    {"database-deadline", required_argument, NULL, OPT_DATABASE_DEADLINE},
+    {"cache", required_argument, NULL, OPT_CACHE},
+    {"cache-password-file", required_argument, NULL, OPT_CACHE_PASSWORD_FILE},
+    {"cache-deadline", required_argument, NULL, OPT_CACHE_DEADLINE},
+    {"cache-ttl", required_argument, NULL, OPT_CACHE_TTL},
+    {"patience", required_argument, NULL, OPT_PATIENCE},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -93,6 +124,45 @@ static bool read_median(const char *text, struct shop_options *options, struct e
     return true;
 }
 
+/* A deadline or a lifetime of nothing would be no way to say "none". */
+static bool read_some_time(const char *option, const char *text, int64_t *ms, struct error *err)
+{
+    return args_duration(option, text, ms, err) &&
+           (*ms >= 10 || error_set(err, ERROR_USAGE, "%s takes 10ms or more, not \"%s\"", option, text));
+}
+
+/* What the shop's data come from. */
+static bool read_data_option(int option, struct shop_options *options, struct error *err)
+{
+    switch (option) {
+    case OPT_DATABASE:
+        options->database = optarg;
+        return true;
+    case OPT_DATABASE_PASSWORD_FILE:
+        options->database_password_file = optarg;
+        return true;
+    case OPT_DATABASE_CONNECTIONS:
+        return args_count("--database-connections", optarg, 1, DATABASE_CONNECTIONS_MAX, &options->database_connections,
+                          err);
+    case OPT_DATABASE_DEADLINE:
+        return read_some_time("--database-deadline", optarg, &options->database_deadline_ms, err);
+    case OPT_CACHE:
+        options->cache = optarg;
+        return true;
+    case OPT_CACHE_PASSWORD_FILE:
+        options->cache_password_file = optarg;
+        return true;
+    case OPT_CACHE_DEADLINE:
+        return read_some_time("--cache-deadline", optarg, &options->cache_deadline_ms, err);
+    case OPT_CACHE_TTL:
+        return read_some_time("--cache-ttl", optarg, &options->cache_ttl_ms, err);
+    case OPT_PATIENCE:
+        return args_duration("--patience", optarg, &options->patience_ms, err);
+    default:
+        return error_set(err, ERROR_USAGE, "see --help for the options there are");
+    }
+}
+
 static bool read_option(int option, struct shop_options *options, struct error *err)
 {
     switch (option) {
@@ -117,7 +187,7 @@ static bool read_option(int option, struct shop_options *options, struct error *
     case OPT_SEED:
         return args_count("--seed", optarg, 0, UINT32_MAX, &options->seed, err);
     default:
-        return error_set(err, ERROR_USAGE, "see --help for the options there are");
+        return read_data_option(option, options, err);
     }
 }
 
@@ -135,13 +205,23 @@ static bool read_command_line(int argc, char **argv, struct shop_options *option
         return error_set(err, ERROR_USAGE, "\"%s\" is not an option; see --help", argv[optind]);
     if (!options->host || !options->version)
         return error_set(err, ERROR_USAGE, "%s is required; see --help", options->host ? "--version" : "--listen");
+    if ((options->database_password_file && !options->database) || (options->cache_password_file && !options->cache))
+        return error_set(err, ERROR_USAGE, "a password file needs the --database or --cache that it is for");
     return true;
 }
 
 int main(int argc, char **argv)
 {
-    struct shop_options options = {
-        .latency_median_ms = 40, .latency_sigma = 0.5, .latency_factor = 1, .crash_after_ms = -1, .drain_ms = 2000};
+    struct shop_options options = {.latency_median_ms = 40,
+                                   .latency_sigma = 0.5,
+                                   .latency_factor = 1,
+                                   .crash_after_ms = -1,
+                                   .drain_ms = 2000,
+                                   .database_connections = 4,
+                                   .database_deadline_ms = 2000,
+                                   .cache_deadline_ms = 100,
+                                   .cache_ttl_ms = 60000,
+                                   .patience_ms = 10000};
     struct error err = {0};
     bool help = false;
     /* Two instances must not draw the same latencies in step, so the default differs by process. */

@@ -2,7 +2,7 @@
  * The shop's metrics. All is counted and written by one thread, so a scrape sees a request in all of its series or in
  * none. Series that can occur are there from the start at 0: the first failure is then an increment, not a new series.
  */
-#include "compose/shop/shop.h"
+#include "compose/shop/metrics.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,14 +10,16 @@
 #include <time.h>
 #include <unistd.h>
 
-static const unsigned codes[CODE_COUNT] = {200, 201, 404, 413, 500};
+static const unsigned codes[CODE_COUNT] = {200, 201, 404, 413, 500, 503};
 static const char *const methods[METHOD_COUNT] = {"GET", "HEAD", "POST"};
 
 static const bool occurs[METHOD_COUNT][CODE_COUNT] = {
-    [METHOD_GET] = {true, false, true, false, true},
-    [METHOD_HEAD] = {true, false, true, false, true},
-    [METHOD_POST] = {true, true, false, true, true},
+    [METHOD_GET] = {true, false, true, false, true, true},
+    [METHOD_HEAD] = {true, false, true, false, true, true},
+    [METHOD_POST] = {true, true, true, true, true, true},
 };
+
+static const char *const outcomes[CACHE_OUTCOMES] = {"hit", "miss", "error"};
 
 /* Each bound is about 1.35 times the one before, so that a latency of 1.4 times moves most requests by a bucket. */
 static const struct {
@@ -29,6 +31,8 @@ static const struct {
     {0.18, "0.18"},   {0.245, "0.245"},     {0.33, "0.33"},   {0.45, "0.45"},   {0.6, "0.6"},     {0.82, "0.82"},
     {1.1, "1.1"},     {1.5, "1.5"},         {2, "2"},         {2.5, "2.5"},
 };
+
+static const double database_bounds[DATABASE_BUCKETS] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2};
 
 void metrics_init(struct shop_metrics *metrics)
 {
@@ -48,6 +52,27 @@ void metrics_count(struct shop_metrics *metrics, enum shop_method method, unsign
         b++;
     metrics->bucket[b]++;
     metrics->seconds_sum += seconds;
+}
+
+void metrics_database(struct shop_metrics *metrics, double seconds, bool answered)
+{
+    size_t b = 0;
+    while (b < DATABASE_BUCKETS && seconds > database_bounds[b])
+        b++;
+    metrics->database_bucket[b]++;
+    metrics->database_seconds_sum += seconds;
+    if (!answered)
+        metrics->database_errors++;
+}
+
+void metrics_database_refused(struct shop_metrics *metrics)
+{
+    metrics->database_errors++;
+}
+
+void metrics_cache(struct shop_metrics *metrics, enum cache_outcome outcome)
+{
+    metrics->cache_requests[outcome]++;
 }
 
 static void write_requests(const struct shop_metrics *metrics, const char *version, struct strbuf *out)
@@ -73,6 +98,49 @@ static void write_latency(const struct shop_metrics *metrics, const char *versio
     }
     strbuf_printf(out, "%s_sum{version=\"%s\"} %.17g\n", name, version, metrics->seconds_sum);
     strbuf_printf(out, "%s_count{version=\"%s\"} %" PRIu64 "\n", name, version, sum);
+}
+
+static void write_up(const struct shop_metrics *metrics, struct strbuf *out)
+{
+    const struct dependency *const dependencies[] = {metrics->database, metrics->cache};
+    if (!metrics->database && !metrics->cache)
+        return;
+    strbuf_puts(out, "# HELP shop_dependency_up Whether a dependency can be used.\n# TYPE shop_dependency_up gauge\n");
+    for (size_t d = 0; d < sizeof dependencies / sizeof *dependencies; d++)
+        if (dependencies[d])
+            strbuf_printf(out, "shop_dependency_up{dependency=\"%s\"} %d\n", dependencies[d]->name,
+                          dependencies[d]->up);
+}
+
+static void write_database(const struct shop_metrics *metrics, struct strbuf *out)
+{
+    static const char name[] = "shop_database_seconds";
+    if (!metrics->database)
+        return;
+    strbuf_printf(out, "# HELP %s Time of a query, the wait for a connection included.\n# TYPE %s histogram\n", name,
+                  name);
+    uint64_t sum = 0;
+    for (size_t b = 0; b < DATABASE_BUCKETS; b++) {
+        sum += metrics->database_bucket[b];
+        strbuf_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name, database_bounds[b], sum);
+    }
+    sum += metrics->database_bucket[DATABASE_BUCKETS];
+    strbuf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, sum);
+    strbuf_printf(out, "%s_sum %.17g\n%s_count %" PRIu64 "\n", name, metrics->database_seconds_sum, name, sum);
+    strbuf_puts(out, "# HELP shop_database_errors_total Queries without an answer.\n"
+                     "# TYPE shop_database_errors_total counter\n");
+    strbuf_printf(out, "shop_database_errors_total %" PRIu64 "\n", metrics->database_errors);
+}
+
+static void write_cache(const struct shop_metrics *metrics, struct strbuf *out)
+{
+    if (!metrics->cache)
+        return;
+    strbuf_puts(out, "# HELP shop_cache_requests_total Look-ups in the cache.\n"
+                     "# TYPE shop_cache_requests_total counter\n");
+    for (size_t o = 0; o < CACHE_OUTCOMES; o++)
+        strbuf_printf(out, "shop_cache_requests_total{result=\"%s\"} %" PRIu64 "\n", outcomes[o],
+                      metrics->cache_requests[o]);
 }
 
 static uint64_t resident_bytes(void)
@@ -118,5 +186,8 @@ void metrics_write(const struct shop_metrics *metrics, const char *version, stru
 {
     write_requests(metrics, version, out);
     write_latency(metrics, version, out);
+    write_up(metrics, out);
+    write_database(metrics, out);
+    write_cache(metrics, out);
     write_process(metrics, version, out);
 }

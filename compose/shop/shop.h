@@ -1,9 +1,8 @@
-/* What the pieces of the demo shop share: its options, its metrics, the waiting requests and its listening socket. */
+/* The demo shop's options, its waiting requests and its listening socket. */
 #ifndef HALDANE_COMPOSE_SHOP_SHOP_H
 #define HALDANE_COMPOSE_SHOP_SHOP_H
 
 #include "base/error.h"
-#include "base/strbuf.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,32 +20,19 @@ struct shop_options {
     int64_t crash_after_ms; /* negative: never */
     int64_t drain_ms;
     uint64_t seed;
+    const char *database; /* libpq's connection string; NULL: the catalogue is in memory and orders are not kept */
+    const char *database_password_file;
+    uint64_t database_connections;
+    int64_t database_deadline_ms;
+    const char *cache; /* HOST:PORT; NULL: nothing is cached and carts are not kept */
+    const char *cache_password_file;
+    int64_t cache_deadline_ms;
+    int64_t cache_ttl_ms;
+    int64_t patience_ms; /* how long /readyz says "starting" while the database has not been reached */
 };
 
 /* Serves until SIGTERM or SIGINT and the drain is over. False only if it could not start. */
 bool shop_serve(const struct shop_options *options, struct error *err);
-
-/* --- metrics.c: what /metrics tells. Only business requests are counted. --- */
-
-enum shop_method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_COUNT };
-
-enum { LATENCY_BUCKETS = 22, CODE_COUNT = 5 };
-
-struct shop_metrics {
-    uint64_t requests[METHOD_COUNT][CODE_COUNT];
-    uint64_t bucket[LATENCY_BUCKETS + 1]; /* not cumulative; the last is +Inf */
-    double seconds_sum;
-    uint64_t in_flight;
-    double started_at; /* Unix seconds */
-};
-
-void metrics_init(struct shop_metrics *metrics);
-
-/* `code` must be one the shop answers business requests with: 200, 201, 404, 413 or 500. */
-void metrics_count(struct shop_metrics *metrics, enum shop_method method, unsigned code, double seconds);
-
-/* Adds the Prometheus text format. */
-void metrics_write(const struct shop_metrics *metrics, const char *version, struct strbuf *out);
 
 /* --- delay.c: requests that wait for their time, earliest first. --- */
 
