@@ -425,12 +425,20 @@ static enum driver_status weights_drain(void *self, enum track track, int64_t de
 
 /* ---- checking ---- */
 
-/* Restarted with such a file, HAProxy would give the canary traffic that nobody compares. */
+/* Restarted with such a file, HAProxy would give the canary traffic that nobody compares; but what its state file says
+ * comes first. Two colours that take turns are such a case: the one that has weight in the file may be the new one. */
 static void find_initial(const struct weights *w, const struct haproxy_view *view, struct driver_report *report)
 {
     for (size_t i = 0; i < w->haproxy.count; i++) {
         const struct haproxy_server *s = view->named[i];
-        if (s && w->haproxy.targets[i].track == TRACK_CANARY && s->initial)
+        if (!s || w->haproxy.targets[i].track != TRACK_CANARY || !s->initial)
+            continue;
+        if (w->state_file)
+            driver_find(report, false,
+                        "the configuration of backend %s gives %s weight %u; only %s keeps a reload or restart of "
+                        "HAProxy from bringing that back",
+                        backend_of(w), s->name, s->initial, w->state_file);
+        else
             driver_find(report, true,
                         "the configuration of backend %s gives %s weight %u, and a reload or restart of HAProxy brings "
                         "that back; write `weight 0` there",

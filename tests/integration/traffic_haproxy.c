@@ -195,20 +195,25 @@ static struct driver *open_driver(const char *socket, const char *backend, char 
     return driver;
 }
 
-/* What the shop's policy with a `state_file` would give. */
-static struct driver *open_saved(const struct lab *lab, char *state_file)
+/* What a policy with a `state_file` would give. */
+static struct driver *open_saved_backend(const struct lab *lab, char *backend, size_t stable_count, char *state_file)
 {
     struct policy_balancer balancer = {.socket = lab->socket,
-                                       .backend = "shop",
+                                       .backend = backend,
                                        .state_file = state_file,
                                        .servers = {both_stable, one_canary},
-                                       .server_count = {2, 1}};
+                                       .server_count = {stable_count, 1}};
     const struct policy_traffic policy = {.driver = DRIVER_HAPROXY, .balancers = &balancer, .balancer_count = 1};
     struct error err = {0};
     struct driver *driver = driver_open(&policy, &err);
     if (!driver)
         fail_msg("%s", err.text);
     return driver;
+}
+
+static struct driver *open_saved(const struct lab *lab, char *state_file)
+{
+    return open_saved_backend(lab, "shop", 2, state_file);
 }
 
 static struct driver *open_shop(const struct lab *lab)
@@ -716,6 +721,21 @@ static void a_check_names_what_is_wrong_and_what_is_weak(void **state)
     }
 }
 
+static void with_a_state_file_a_canary_s_weight_in_the_configuration_is_only_weak(void **state)
+{
+    struct lab *lab = *state;
+    char *saved = mem_printf("%s.saved", lab->socket);
+    struct driver *driver = open_saved_backend(lab, "heavy", 1, saved);
+    struct driver_report report;
+    struct error err = {0};
+    assert_status(driver_check(driver, &report, &err), DRIVER_OK, err);
+    assert_true(finds(&report, false, saved));
+    assert_false(finds(&report, true, "weight"));
+    driver_report_free(&report);
+    driver_close(driver);
+    free(saved);
+}
+
 /* ---- a balancer that is not there, or comes late ---- */
 
 static void a_missing_socket_is_unreachable_and_stays_missing(void **state)
@@ -967,6 +987,7 @@ int main(void)
         lab_test(what_a_state_file_does_not_hold_is_told_and_saved_later),
         lab_test(what_is_in_flight_is_waited_for),
         lab_test(a_check_names_what_is_wrong_and_what_is_weak),
+        lab_test(with_a_state_file_a_canary_s_weight_in_the_configuration_is_only_weak),
         lab_test(a_missing_socket_is_unreachable_and_stays_missing),
         lab_test(a_restart_is_waited_for),
         cmocka_unit_test(garbage_is_never_taken_for_a_share),
