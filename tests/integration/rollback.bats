@@ -1,0 +1,231 @@
+#!/usr/bin/env bats
+#
+# rollback.sh by each of its ways, with the real HAProxy (by map), haldane and shops, under load: whatever is missing,
+# users end up on stable, it is proven, and the exit code never says so when it is not.
+
+# shellcheck disable=SC2154 # variables of stack.bash and deployment.bash
+load stack
+load deployment
+
+setup_file() {
+    export DEMO_RATE=200 DEMO_LATENCY_MEDIAN=5ms DEMO_BALANCER=map DEMO_FAILURE_SHARE=0%
+    stack_start
+}
+
+teardown_file() {
+    stack_stop
+}
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return 1
+    rollback=$stack_source/deployment/rollback.sh
+    export SERVICE=shop-$BATS_TEST_NUMBER HALDANE_DB=$BATS_TEST_TMPDIR/haldane.db
+    policy_write "${by_map/@RUN@/$DEMO_RUN}"
+    settings_write
+    stack_mend
+    haldane traffic stable policy.yaml
+    stack load --post-share 30%
+    stack_seen
+}
+
+teardown() {
+    haldane abort "$SERVICE" --reason 'the test is over' >/dev/null 2>&1 || true
+    stack stop load
+    stack stop canary1
+    tail -n 40 "$records"/*/*.log 2>/dev/null || true
+}
+
+# A canary that has a quarter of the traffic, by a rollout that is under way.
+canary_at_25() {
+    stack canary
+    begun 2500
+}
+
+begun() {
+    local try
+    for ((try = 0; try < 50; try++)); do
+        ! haldane begin policy.yaml >begun 2>&1 || break
+        sleep 0.2
+    done
+    share_is "$1"
+}
+
+share_is() {
+    curl -fsS --noproxy '*' "http://127.0.0.1:$DEMO_OPS_PORT/haldane/share" | grep -q "^share_bp=$1 "
+}
+
+state() {
+    haldane status "$SERVICE" --format json | jq -r .state
+}
+
+roll_back() {
+    run "$rollback" --config "$settings_file" "$@" 3>&-
+    echo "$output" | tail -n 40
+}
+
+proven() {
+    [[ $output == *'proof: all 100 requests were answered by stable'* ]]
+}
+
+file_says_0() {
+    grep -qx 'canary 0' "$DEMO_RUN/share.map"
+}
+
+@test "by haldane: the rollout is aborted, stable has all, nothing is lost; again: nothing is changed" {
+    canary_at_25
+    roll_back --reason 'a customer called'
+    [[ $status -eq 0 ]]
+    proven
+    [[ $output == *'rolled back by haldane'* ]]
+    share_is 0
+    file_says_0
+    [[ $(state) == aborted ]]
+    jq -e '.outcome == "on_stable" and .reason == "a customer called"' "$(record_of rollback)/record.json"
+    roll_back
+    [[ $status -eq 0 ]]
+    proven
+    [[ $output == *'nothing was changed'* ]]
+    nothing_lost
+}
+
+@test "haldane is not there: by the balancer's socket, and its file too" {
+    canary_at_25
+    settings_write HALDANE_COMMAND=/nowhere/haldane
+    roll_back
+    [[ $status -eq 0 ]]
+    proven
+    [[ $output == *'rolled back by socket'* ]]
+    share_is 0
+    file_says_0
+    nothing_lost
+}
+
+@test "haldane and the socket are not there: by the file and a reload" {
+    canary_at_25
+    settings_write HALDANE_COMMAND=/nowhere/haldane BALANCER_COMMAND=false
+    roll_back
+    [[ $status -eq 0 ]]
+    proven
+    [[ $output == *'rolled back by file'* ]]
+    share_is 0
+    file_says_0
+    grep -q '^epoch [1-9]' "$DEMO_RUN/share.map"
+}
+
+@test "only the canary can be stopped: HAProxy falls back, and it is said that the split still names it" {
+    canary_at_25
+    settings_write HALDANE_COMMAND=/nowhere/haldane BALANCER_COMMAND=false BALANCER_SHELL=false
+    roll_back
+    [[ $status -eq 0 ]]
+    proven
+    [[ $output == *'rolled back by stop'* ]]
+    [[ $output == *'the split would still give it a share'* ]]
+    ! canary_runs || false
+    nothing_lost
+}
+
+@test "nothing works: exit 69, loud, with the commands for a person" {
+    canary_at_25
+    settings_write HALDANE_COMMAND=/nowhere/haldane BALANCER_COMMAND=false BALANCER_SHELL=false STOP_COMMAND=false
+    roll_back --now
+    [[ $status -eq 69 ]]
+    [[ $output == *'NOT PROVEN: USERS MAY STILL GET canary'* ]]
+    [[ $output == *"echo 'set map $DEMO_RUN/share.map canary 0'"* ]]
+    jq -e '.outcome == "unproven" and .exit_code == 69' "$(record_of rollback)/record.json"
+}
+
+@test "the socket says yes and haldane sets its share again: what is asked is the balancer, not the answer" {
+    canary_at_25
+    settings_write HALDANE_COMMAND=/nowhere/haldane "BALANCER_COMMAND=echo" BALANCER_SHELL=false STOP_COMMAND=true
+    roll_back
+    [[ $status -eq 69 ]]
+}
+
+@test "stable is dead: its traffic is not taken from the canary, which is all that serves" {
+    canary_at_25
+    stack stop load
+    stack stop stable1
+    stack stop stable2
+    sleep 2
+    roll_back
+    [[ $status -eq 69 ]]
+    [[ $output == *'WAKE SOMEBODY'* ]]
+    canary_runs
+    curl -fsS --noproxy '*' -o /dev/null "http://127.0.0.1:$DEMO_WEB_PORT/"
+    "$stack_source/tests/integration/demo_deploy.sh" deploy stable v1
+    roll_back
+    [[ $status -eq 0 ]]
+    proven
+}
+
+@test "while canary.sh runs: it is told, ends with 20, and the canary is stopped" {
+    local code=0
+    "$stack_source/deployment/canary.sh" --config "$settings_file" --version v2 >/dev/null 2>&1 3>&- &
+    wait_said 'rollout .* the canary at 25'
+    roll_back
+    [[ $status -eq 0 ]]
+    proven
+    wait $! || code=$?
+    [[ $code -eq 20 ]]
+    share_is 0
+    ! canary_runs || false
+    nothing_lost
+}
+
+@test "a canary.sh that was killed is closed: the next deployment may begin" {
+    setsid "$stack_source/deployment/canary.sh" --config "$settings_file" --version v2 >/dev/null 2>&1 3>&- &
+    wait_said 'rollout .* the canary at 25'
+    kill -KILL -- "-$!"
+    wait $! || true
+    roll_back
+    [[ $status -eq 0 ]]
+    run "$stack_source/deployment/canary.sh" --config "$settings_file" --resume 3>&-
+    [[ $status -eq 66 ]]
+}
+
+@test "--to: stable is brought to the version, one by one, and must answer with it" {
+    mkdir -p state
+    printf 'STABLE=v1\nLAST_GOOD=v1\n' >state/versions
+    "$stack_source/tests/integration/demo_deploy.sh" deploy stable v1.1
+    settings_write PROOF_VALUE=v1
+    roll_back --to last-good
+    [[ $status -eq 0 ]]
+    [[ $output == *'bringing stable to version v1'* ]]
+    [[ $output == *'proven: all traffic is on stable, version v1'* ]]
+    nothing_lost
+    roll_back --to last-good
+    [[ $status -eq 0 ]]
+    [[ $output == *'nothing was changed'* && $output != *'bringing stable'* ]]
+    roll_back --to previous
+    [[ $status -eq 66 ]]
+}
+
+@test "no record can be written: it goes on without" {
+    canary_at_25
+    touch file
+    settings_write RECORDS_DIR="$BATS_TEST_TMPDIR/file/records"
+    roll_back
+    [[ $status -eq 0 ]]
+    [[ $output == *'going on without'* ]]
+    share_is 0
+}
+
+@test "a dry run says how things are and what would be done, and changes nothing" {
+    canary_at_25
+    roll_back --dry-run
+    [[ $status -eq 0 ]]
+    [[ $output == *"set map $DEMO_RUN/share.map canary 0"* ]]
+    [[ $output == *'25.00 % for canary'* ]]
+    share_is 2500
+    [[ ! -e $records ]]
+}
+
+@test "wrong usage is 64" {
+    local arguments
+    for arguments in '--nonsense' 'now' '--way sideways' '--requests 0' '--to' '--set a-b=c'; do
+        # shellcheck disable=SC2086 # the words of each line are the arguments
+        run "$rollback" --config "$settings_file" $arguments
+        [[ $status -eq 64 ]]
+        [[ $output == *'see rollback.sh --help'* ]]
+    done
+}
