@@ -8,8 +8,8 @@ declare -A packages=(
     [build]='make meson ninja-build gcc libc6-dev pkg-config libgsl-dev libcurl4-openssl-dev libcjson-dev libyaml-dev
         libmicrohttpd-dev libsqlite3-dev libssl-dev libpq-dev libhiredis-dev libcmocka-dev'
     [demo]='prometheus haproxy socat curl jq procps'
-    [test]='bats caddy faketime groff-base jq nginx-light openssl postgresql postgresql-client procps python3 r-base-core
-        redis-server sqlite3 socat systemd valgrind clang libclang-rt-dev'
+    [test]='bats caddy faketime groff-base jq nginx-light openssl postgresql postgresql-client procps
+        prometheus-alertmanager python3 r-base-core redis-server redis-tools sqlite3 socat systemd valgrind clang libclang-rt-dev'
     [lint]='clang-format shellcheck shfmt systemd'
     [deployment]='docker.io docker-compose iptables mmdebstrap hey wrk lynis testssl.sh nmap checksec yamllint'
 )
@@ -85,9 +85,9 @@ main() {
     fi
     printf 'Installing: %s\n' "${list[*]}" >&2
     install_packages "${list[@]}"
-    if [[ -d /run/systemd/system && " ${list[*]} " =~ \ (haproxy|prometheus|postgresql|redis-server)\  ]]; then
-        printf 'haproxy, prometheus, postgresql and redis-server were not started now, but would be at the next boot.\n' >&2
-        printf 'If this machine is not to run them: systemctl disable haproxy prometheus postgresql redis-server\n' >&2
+    if [[ -d /run/systemd/system && " ${list[*]} " =~ \ (haproxy|prometheus|prometheus-alertmanager|postgresql|redis-server)\  ]]; then
+        printf 'Servers that came with these packages were not started now, but would be at the next boot.\n' >&2
+        printf 'If this machine is not to run them: systemctl disable haproxy prometheus prometheus-alertmanager postgresql redis-server\n' >&2
     fi
 }
 

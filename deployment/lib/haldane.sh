@@ -5,6 +5,10 @@
 #
 # Uses of the caller: `policy` and `settings` (NAME=VALUE...), `scratch` (a folder), `rollout` (an id, empty before
 # there is one). The settings are handed over in the environment, where every command that reads the policy sees them.
+#
+# haldane need not be a program of this machine: HALDANE_COMMAND says how it is called (default: haldane), for example
+# through `docker exec`. Then `policy` is the path that haldane sees, and HALDANE_SETTINGS names the settings, which are
+# to be handed over to it.
 
 answer=''
 # No single call may hang a rollout: a call that takes longer is ended and counts as no answer.
@@ -13,12 +17,42 @@ call_limit=${HALDANE_CALL_LIMIT:-120}
 # ask ARGUMENT...: runs haldane to its end. `answer` is its stdout; its stderr is logged. Returns its exit code.
 ask() {
     local status=0
-    run_to_end "${settings[@]}" timeout --kill-after=5 "$call_limit" haldane "$@" \
-        >"$scratch/answer" 2>"$scratch/errors" || status=$?
+    ask_into "$scratch/answer" "$@" || status=$?
     answer=$(<"$scratch/answer") || answer=''
-    log_lines "haldane $1" "$scratch/errors" || true
     note "haldane $(quoted "$@"): exit $status ${answer//$'\n'/ }"
     return "$status"
+}
+
+# ask_into FILE ARGUMENT...: the same for an answer that is too long for a variable.
+ask_into() {
+    local file=$1 status=0 words=()
+    shift
+    haldane_words
+    run_to_end "${words[@]}" "$@" >"$file" 2>"$scratch/errors" || status=$?
+    log_lines "haldane $1" "$scratch/errors" || true
+    return "$status"
+}
+
+# Sets `words` to how haldane is called: its environment, and the program.
+haldane_words() {
+    local program
+    read -r -a program <<<"${HALDANE_COMMAND:-haldane}"
+    words=("${settings[@]}")
+    ((${#settings[@]} == 0)) || words+=("HALDANE_SETTINGS=${settings[*]%%=*}")
+    words+=(timeout --kill-after=5 "$call_limit" "${program[@]}")
+}
+
+# A haldane command as a person can paste it, with the settings and the store of this deployment.
+by_hand() {
+    local line=("${settings[@]}") program
+    read -r -a program <<<"${HALDANE_COMMAND:-haldane}"
+    ((${#settings[@]} == 0)) || [[ ${program[0]} == haldane ]] || line+=("HALDANE_SETTINGS=${settings[*]%%=*}")
+    [[ -z ${HALDANE_DB:-} ]] || line+=("HALDANE_DB=$HALDANE_DB")
+    [[ -z ${HALDANE_DEPLOYMENT_CONF:-} ]] || line+=("HALDANE_DEPLOYMENT_CONF=$HALDANE_DEPLOYMENT_CONF")
+    if ((${#line[@]} > 0)); then
+        line=(env "${line[@]}")
+    fi
+    quoted "${line[@]}" "${program[@]}" "$@"
 }
 
 # field NAME: of the last answer, as one line; empty if it is not there.
@@ -32,6 +66,19 @@ field_time() {
     local text
     text=$(field "$1")
     [[ $text =~ ^[0-9]{4}-[0-9]{2}-[0-9]{2}T ]] && date -u -d "$text" +%s 2>/dev/null || printf '0\n'
+}
+
+# The weight of the last answer; 0 when it has none.
+basis_points() {
+    local weight
+    weight=$(field weight)
+    [[ $weight =~ ^[0-9]+$ ]] || weight=0
+    printf '%s\n' "$weight"
+}
+
+percent() {
+    local bp=$1
+    printf '%d.%02d %%' $((bp / 100)) $((bp % 100))
 }
 
 # answer_kind STATUS: what an exit code means for a rollout that is under way.
@@ -52,6 +99,15 @@ fault_code() {
     case $1 in
         65 | 66 | 70 | 74 | 77) printf '%s\n' "$1" ;;
         *) printf '70\n' ;;
+    esac
+}
+
+# Before any traffic is moved, haldane's own exit code is the answer, as long as it is not a verdict.
+code_before_traffic() {
+    case $(answer_kind "$1") in
+        wait) (($1 == 75)) && printf '75\n' || printf '69\n' ;;
+        verdict) printf '70\n' ;;
+        *) fault_code "$1" ;;
     esac
 }
 
@@ -94,7 +150,7 @@ roll_back() {
         fi
         ask traffic stable "$policy" || true
         if stable_proven; then
-            [[ -z $rollout ]] || log "the rollout could not be closed; later: haldane abort $rollout --reason TEXT"
+            [[ -z $rollout ]] || log "the rollout could not be closed; later: $(by_hand abort "$rollout" --reason TEXT)"
             return 0
         fi
         log "the balancer does not show a canary share of 0 yet (try $try of 3)"

@@ -4,16 +4,20 @@
 # Children and signals. The work is done in a process of its own; the one that was started, and that people and services
 # send their signals to, only waits for it and writes down each signal. The work looks at that record between two steps,
 # so that there is one place where an interruption is acted on and no half-done step. (A trap in the working process
-# would not do: bash 5.2 may run it in the middle of reading a command substitution, and then stops with a syntax error.)
+# would not do: bash 5.2 may run it in the middle of reading a command substitution, and then stops with a syntax
+# error.)
 #
 # Each child runs in a session of its own: a Ctrl-C or a closed terminal reaches this script alone, which then decides
 # what becomes of the child. Children have no terminal, an empty stdin, and none of the script's signal settings.
 
 signals=''
 signal_name=''
+stop_file=''  # whoever makes this file asks for the same as a signal does; rollback.sh does
+child_file='' # says who the child is, for one that outlives this script
 child=''
 
-# attend COMMAND...: runs the work (a function) to its end, whatever signals come, and ends the script with its exit code.
+# attend COMMAND...: runs the work (a function) to its end, whatever signals come, and ends the script with its exit
+# code.
 attend() {
     local work status=0
     signals=$scratch/signals
@@ -41,14 +45,29 @@ interrupted() {
         read -r signal_name <"$signals"
     elif ! kill -0 $$ 2>/dev/null; then
         signal_name=KILL
+    elif [[ -n $stop_file && -e $stop_file ]]; then
+        signal_name=ROLLBACK
     else
         return 1
     fi
 }
 
+# What an interruption was, for people.
+interruption() {
+    if [[ $signal_name == ROLLBACK ]]; then
+        printf 'stopped by rollback.sh\n'
+    else
+        printf 'interrupted by SIG%s\n' "$signal_name"
+    fi
+}
+
 # The exit code of a program that a signal ended, for an interruption before any traffic was moved.
 signal_exit_code() {
-    printf '%s\n' $((128 + $(kill -l "$signal_name")))
+    if [[ $signal_name == ROLLBACK ]]; then
+        printf '20\n'
+    else
+        printf '%s\n' $((128 + $(kill -l "$signal_name")))
+    fi
 }
 
 # start [NAME=VALUE...] COMMAND...: in the background; `child` is its process id and its group's.
@@ -56,6 +75,24 @@ signal_exit_code() {
 start() {
     setsid env --default-signal "$@" </dev/null 9>&- &
     child=$!
+    [[ -z $child_file ]] || printf '%s %s\n' "$child" "$(started_at "$child")" 2>/dev/null >"$child_file" || true
+}
+
+# When a process was started, in the kernel's ticks: with its number it is unmistakable. Empty if there is none.
+started_at() {
+    local line
+    { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 0
+    read -r -a line <<<"${line##*) }"
+    printf '%s\n' "${line[19]}"
+}
+
+# end_orphan FILE: ends the child of a script that was killed, which goes on without it.
+end_orphan() {
+    local pid began
+    { read -r pid began <"$1"; } 2>/dev/null || return 0
+    [[ -n $began && $began == "$(started_at "$pid")" ]] || return 0
+    child=$pid
+    end_child
 }
 
 # Runs a command to its end, whatever signals come: for what must not be left half-done.

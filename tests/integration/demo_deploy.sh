@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 #
-# DEPLOY_COMMAND, STOP_COMMAND and BALANCER_RELOAD_COMMAND for the demo's stack (compose/demo/stack.sh), as a team without
-# containers would write them. Its environment says where the stack is.
+# DEPLOY_COMMAND, STOP_COMMAND and BALANCER_RELOAD_COMMAND for the demo's stack (compose/demo/stack.sh), as a team
+# without containers would write them. Its environment says where the stack is.
 #
 #   deploy SLOT VERSION [OPTION]...  one server after the other, each of them back in the balancer before the next
 #   stop SLOT
@@ -46,7 +46,8 @@ deploy() {
     for server in $(servers "$slot"); do
         "$demo/stack.sh" stop "$server"
         launch "$server" "$HALDANE_BUILD/compose/haldane-demo-shop" --listen "127.0.0.1:$(port "$server")" \
-            --version "$version" --failure-share "${DEMO_FAILURE_SHARE:-0%}" --latency-median "${DEMO_LATENCY_MEDIAN:-10ms}" "$@"
+            --version "$version" --failure-share "${DEMO_FAILURE_SHARE:-0%}" \
+            --latency-median "${DEMO_LATENCY_MEDIAN:-10ms}" "$@"
         for ((try = 0; try < 100; try++)); do
             ! curl -fsS --noproxy '*' -o /dev/null "http://127.0.0.1:$(port "$server")/readyz" 2>/dev/null || break
             sleep 0.1

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154,SC2034 # variables of stack.bash and of the test file
 #
-# The deployment scripts against the demo's stack: settings in a file, in which every command is one of ours here. A test
-# file loads this after `stack`. The stack has two stable shops, a canary and HAProxy by map or by weights.
+# The deployment scripts against the demo's stack: settings in a file, in which every command is one of ours here. A
+# test file loads this after `stack`. The stack has two stable shops, a canary and HAProxy by map or by weights.
 
 # policy_write TRAFFIC: policy.yaml, with short looks and wide margins, so that a verdict takes seconds.
 policy_write() {

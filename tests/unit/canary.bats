@@ -442,7 +442,8 @@ never() {
     for arguments in '' '--policy' "--policy $policy" '--deploy x' "--policy $policy --deploy x y" '--nonsense' \
         "--policy $policy --deploy x --poll 0" "--policy $policy --deploy x --poll 1s" \
         "--policy $policy --deploy x --max-unreachable 5" "--policy $policy --deploy x --health-timeout 0s" \
-        '--version 1/2' '--config x' "--policy $policy --deploy x --set a-b=1" "--policy $policy --deploy x --health=" "--dry-run=yes"; do
+        '--version 1/2' '--config x' "--policy $policy --deploy x --set a-b=1" \
+        "--policy $policy --deploy x --health=" "--dry-run=yes"; do
         # shellcheck disable=SC2086 # the words of each line are the arguments
         run "$canary" $arguments
         echo "$arguments: $status $output"
@@ -460,8 +461,8 @@ never() {
     local option
     run "$canary" --help
     [ "$status" -eq 0 ]
-    for option in version config resume policy deploy health health-timeout smoke warm promote no-promote set supersede \
-        accept-degraded skip-check db cleanup poll max-unreachable log-dir dry-run yes; do
+    for option in version config resume policy deploy health health-timeout smoke warm promote no-promote set \
+        supersede accept-degraded skip-check db cleanup poll max-unreachable log-dir dry-run yes; do
         [[ $output == *"--$option "* ]]
     done
 }

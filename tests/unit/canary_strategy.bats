@@ -144,10 +144,12 @@ END
     [ "$(told .versions.before.stable)" = 1 ]
     [ "$(told .versions.after.stable)" = 2 ]
     [ "$(told .verdict.state)" = promoted ]
-    [ "$(told '[.phases[].name] | join(" ")')" = 'preflight deploy health smoke warm rollout promote return drain cleanup' ]
+    [ "$(told '[.phases[].name] | join(" ")')" = \
+        'preflight deploy health smoke warm rollout promote return drain cleanup' ]
     [ "$(told '[.phases[] | select(.result != "ok" or .seconds == null)] | length')" = 0 ]
     [ "$(told '[.preflight[] | select(.result != "passed")] | length')" = 0 ]
-    [[ $(told '[.preflight[].name] | join(" ")') == *policy*share*rollouts*disk*memory*health*image*backup*balancer*metrics* ]]
+    [ "$(told '[.preflight[].name] | join(" ")')" = \
+        'policy share rollouts unfinished tools disk memory health image backup balancer metrics' ]
     [ "$(stat -c %a "$(record)")" = 700 ]
     grep -q '^| outcome | promoted, exit code 0 |$' "$(record)/record.md"
     [ "$(wc -l <"$(record)/verdicts.jsonl")" -ge 2 ]
@@ -168,7 +170,7 @@ END
 }
 
 @test "all checks are run before one is judged; what failed first says the exit code; nothing is deployed" {
-    step health 'echo "{\"status\":\"down\",\"checks\":[{\"name\":\"cache\",\"status\":\"fail\",\"message\":\"gone\"}]}"; exit 2'
+    step health 'echo "{\"checks\":[{\"name\":\"cache\",\"status\":\"fail\",\"message\":\"gone\"}]}"; exit 2'
     step backup 'echo "the newest backup is 3 days old"; exit 1'
     plays check 65
     run_canary --version 2
@@ -385,7 +387,7 @@ takes_up() {
     takes_up
 }
 
-@test "rollback.sh's request to stop: in the rollout it is aborted, before it nothing begins, after it stable is forced" {
+@test "rollback.sh's request to stop: aborted in the rollout, nothing begun before it, stable forced after it" {
     local try code
     for at in 'smoke canary' 'haldane advance' 'deploy stable'; do
         rm -rf "$PLAYER/journal" "$PLAYER"/*.count "$records"
@@ -440,7 +442,8 @@ takes_up() {
 }
 
 @test "options beat the settings; without --version no setting counts" {
-    run_canary --version 2 --deploy "$BATS_TEST_DIRNAME/canary/step.sh mine" --poll 2 --log-dir "$BATS_TEST_TMPDIR/elsewhere"
+    run_canary --version 2 --deploy "$BATS_TEST_DIRNAME/canary/step.sh mine" --poll 2 \
+        --log-dir "$BATS_TEST_TMPDIR/elsewhere"
     [ "$status" -eq 0 ]
     said '^mine$'
     never said '^deploy canary'
