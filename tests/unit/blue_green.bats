@@ -550,6 +550,12 @@ ends_with() {
     done
 }
 
+@test "a stack with another strategy has no colours: 65" {
+    configure STRATEGY=canary
+    switch_to 2
+    [ "$status" -eq 65 ]
+}
+
 @test "a setting that is not known is 65, a configuration that is not there 66" {
     echo 'NO_SUCH=1' >>"$config"
     switch_to 2
