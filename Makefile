@@ -12,7 +12,8 @@ with_compiler := $(if $(compiler),CC='$(compiler)')
 export HALDANE_BUILD = $(abspath $(BUILD))
 export FUZZ_SECONDS
 
-.PHONY: build demo demo-runs soak test bench bench-statistics bench-traffic lint install deps fuzz sanitize clean help
+.PHONY: build demo demo-runs soak test test-scripts test-deployment rehearse bench bench-statistics bench-traffic lint \
+    install deps fuzz sanitize clean help
 
 build: $(BUILD)/build.ninja ## build haldane, the demo's programs and the tests
 	ninja -C $(BUILD)
@@ -26,6 +27,19 @@ demo: ## install what is missing, build, and watch three real rollouts behind HA
 test: ## install what is missing, build, and run all tests, real servers included; the last line counts them
 	@scripts/install-deps.sh
 	@$(with_compiler) tests/run
+
+test-scripts: build ## what the scripts of deployment/ do, against real servers and without an engine
+	@scripts/install-deps.sh demo test
+	@tests/run scripts
+
+test-deployment: build ## prove stacks, scripts and runbooks on a real Docker engine; WHAT=brief for what CI runs
+	@scripts/install-deps.sh demo deployment
+	@tests/deployment/run $(or $(WHAT),all)
+
+rehearse: build ## the five phases of a deployment, end to end, on a stack that is removed again
+	@scripts/install-deps.sh demo deployment
+	@tests/deployment/engine.sh start
+	@eval "$$(tests/deployment/engine.sh env)" && deployment/rehearse.sh
 
 bench: build ## measure speed
 	meson test -C $(BUILD) --no-rebuild --benchmark --verbose
@@ -68,4 +82,4 @@ clean: ## remove all build directories
 	rm -rf -- build build-*
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
