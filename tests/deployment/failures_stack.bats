@@ -171,11 +171,11 @@ abort_it() {
 
 verdict_is() {
     stack haldane report shop --format json |
-        jq -e --arg status "$1" '[.. | objects | select(has("traffic")) | .traffic.status?] | index($status)' >/dev/null
+        jq -en --arg status "$1" 'input | [.. | objects | select(has("traffic")) | .traffic.status?] | index($status)' >/dev/null
 }
 
 told_of() {
-    stack haldane report shop --format json | jq -e --arg event "$1" 'any(.audit[]; .event == $event)' >/dev/null
+    stack haldane report shop --format json | jq -en --arg event "$1" 'input | any(.audit[]; .event == $event)' >/dev/null
 }
 
 @test "13, two controllers: the second is refused, and one that has lost the split leaves it alone" {
