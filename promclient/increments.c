@@ -36,6 +36,7 @@ struct target {
     char *job, *instance, *name;
     size_t index; /* in set->targets, once prepared */
     struct times samples, resets;
+    struct times puzzles;       /* when buckets grew as no process can have counted; see find_puzzles() */
     struct times continued;     /* when a series was sampled that had been sampled before */
     struct times firsts, lasts; /* of each series; these keep equal times */
 };
@@ -368,7 +369,7 @@ static void order_set(struct counter_set *set)
     for (size_t i = 0; i < set->target_count; i++) {
         struct target *target = set->targets[i];
         target->index = i;
-        target->samples.count = target->resets.count = target->continued.count = 0;
+        target->samples.count = target->resets.count = target->puzzles.count = target->continued.count = 0;
         target->firsts.count = target->lasts.count = 0;
         free(target->name);
         target->name = instance_is_shared(set, target) ? mem_printf("%s/%s", target->job, target->instance)
@@ -433,6 +434,8 @@ static void make_deltas(struct series *series)
             point->delta = began_in_sight(target, point->at_ms) ? point->value : 0;
         else if (any_time_in(&target->resets, point[-1].at_ms, point->at_ms))
             point->delta = point->value;
+        else if (any_time_in(&target->puzzles, point[-1].at_ms, point->at_ms))
+            point->delta = 0;
         else
             point->delta = point->value - point[-1].value;
     }
@@ -470,9 +473,6 @@ static bool check_pair(struct metric *metric, const struct series *lower, const 
                             "the buckets of the histogram were not sampled together");
         if (low->value > up->value)
             return unusable(metric, upper, up->at_ms, "it counts less than the bucket below it");
-        if (low->delta > up->delta)
-            return unusable(metric, upper, up->at_ms,
-                            "it grew by less than the bucket below it; did the target restart unnoticed?");
     }
     if (lower->count != upper->count) {
         const struct series *longer = lower->count > upper->count ? lower : upper;
@@ -496,6 +496,28 @@ static bool check_histogram(struct metric *metric, struct series *const buckets[
 static bool same_histogram(const struct series *left, const struct series *right)
 {
     return left->target == right->target && left->role == right->role && strcmp(left->group, right->group) == 0;
+}
+
+/*
+ * A bucket that grew by less than the one below it, while no series of the target fell: a restart in which all of them
+ * have passed their old values, or a library that adds to its buckets one by one. Nothing tells the two apart, and only
+ * the first would count from 0, so the target's increments at that time are left out.
+ */
+static void find_puzzles(const struct counter_set *set, const struct metric *metric)
+{
+    for (size_t i = 1; i < metric->count; i++) {
+        const struct series *lower = set->series[metric->first + i - 1], *upper = set->series[metric->first + i];
+        struct target *target = upper->target;
+        if (upper->role != COUNTER_BUCKET || !same_histogram(lower, upper))
+            continue;
+        for (size_t k = 1; k < lower->count && k < upper->count; k++) {
+            const struct point *low = &lower->points[k], *up = &upper->points[k];
+            bool together = low->at_ms == up->at_ms && low[-1].at_ms == up[-1].at_ms && low->value <= up->value;
+            if (together && low->value + up[-1].value > up->value + low[-1].value &&
+                !any_time_in(&target->resets, up[-1].at_ms, up->at_ms))
+                add_time(&target->puzzles, up->at_ms);
+        }
+    }
 }
 
 static void check_histograms(const struct counter_set *set, struct metric *metric)
@@ -534,6 +556,11 @@ static void prepare(struct counter_set *set)
         sort_times(&set->targets[t]->firsts);
         sort_times(&set->targets[t]->lasts);
     }
+    for (size_t m = 0; m < set->metric_count; m++)
+        if (set->metrics[m].unusable.code == ERROR_NONE)
+            find_puzzles(set, &set->metrics[m]);
+    for (size_t t = 0; t < set->target_count; t++)
+        sort_distinct(&set->targets[t]->puzzles);
     for (size_t i = 0; i < set->series_count; i++)
         if (set->metrics[set->series[i]->metric].unusable.code == ERROR_NONE)
             make_deltas(set->series[i]);
@@ -576,7 +603,7 @@ static void place_target(const struct target *target, int64_t from_ms, int64_t a
     struct counter_increment *out = &interval->targets[target->index];
     out->instance = target->name;
     out->presence = presence(before, until, times->count);
-    out->reset = any_time_in(&target->resets, from_ms, at_ms);
+    out->reset = any_time_in(&target->resets, from_ms, at_ms) || any_time_in(&target->puzzles, from_ms, at_ms);
     if (until > 0) {
         out->base_ms = times->at_ms[before > 0 ? before - 1 : 0];
         out->last_ms = times->at_ms[until - 1];
@@ -708,6 +735,7 @@ static void free_target(struct target *target)
     free(target->name);
     free(target->samples.at_ms);
     free(target->resets.at_ms);
+    free(target->puzzles.at_ms);
     free(target->continued.at_ms);
     free(target->firsts.at_ms);
     free(target->lasts.at_ms);

@@ -12,6 +12,9 @@
  *    increments of neighbouring intervals add up to that of their union, whatever happens in them.
  *  - A value below the one before it is a restart of the target. At that time ALL its series, of all metrics, count
  *    from 0: another one may have passed its old value already.
+ *  - Where no series fell, but a bucket grew by less than the one below it, all have passed their old values since a
+ *    restart, or the target adds to its buckets one by one. What was counted is not known: the target's increments up
+ *    to that sample are 0, and `reset` says so.
  *  - The first sample of a target is only a base. A series that appears later, on a target that was scraped before,
  *    counts from 0: the first error of an instance is an error. Only when the target's other series go on without a
  *    sample at that time (merged replicas, scraped at different moments) it is a base too.
