@@ -94,23 +94,6 @@ usage_error() {
 
 # --- The command line ------------------------------------------------------------------------------------------------
 
-# The configuration is read first, wherever it is named: options beat what it says.
-find_config() {
-    local file=''
-    while (($# > 0)); do
-        case $1 in
-            --help)
-                usage
-                exit 0
-                ;;
-            --config) file=${2:-} ;;
-            --config=*) file=${1#*=} ;;
-        esac
-        shift
-    done
-    config_load "$file"
-}
-
 parse_options() {
     local name value
     while (($# > 0)); do
@@ -744,7 +727,7 @@ do_status() {
 }
 
 main() {
-    find_config "$@"
+    config_find "$@"
     parse_options "$@"
     prepare
     "do_$action"

@@ -70,22 +70,6 @@ usage_error() {
     fail 64 "$*; see rehearse.sh --help"
 }
 
-find_config() {
-    local file=''
-    while (($# > 0)); do
-        case $1 in
-            --help)
-                usage
-                exit 0
-                ;;
-            --config) file=${2:-} ;;
-            --config=*) file=${1#*=} ;;
-        esac
-        shift
-    done
-    config_load "$file"
-}
-
 parse_options() {
     local name value
     strategy=$STRATEGY
@@ -426,7 +410,7 @@ check_ready() {
 
 main() {
     local status=0
-    find_config "$@"
+    config_find "$@"
     parse_options "$@"
     scratch=$(mktemp -d) || fail 74 "no temporary directory can be made"
     trap 'remove_scratch' EXIT

@@ -30,6 +30,24 @@ config_load() {
     config_resolve
 }
 
+# config_find ARGUMENT...: loads the file that --config names, wherever it stands on the command line, before the options
+# are read that beat what it says. For --help it calls the caller's `usage` and ends.
+config_find() {
+    local file=''
+    while (($# > 0)); do
+        case $1 in
+            --help)
+                usage
+                exit 0
+                ;;
+            --config) file=${2:-} ;;
+            --config=*) file=${1#*=} ;;
+        esac
+        shift
+    done
+    config_load "$file"
+}
+
 # config_read FILE WHOSE: one NAME=value a line.
 config_read() {
     local file=$1 whose=$2 line name value number=0
