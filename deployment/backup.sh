@@ -11,7 +11,7 @@
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
-for part in log duration config compose places; do
+for part in log duration config options compose places; do
     # shellcheck source=/dev/null
     source "$here/lib/$part.sh"
 done
@@ -58,42 +58,30 @@ full, or not writable; 75 another backup.sh is at work, or the database is not e
 END_OF_HELP
 }
 
-usage_error() {
-    fail 64 "$*; see backup.sh --help"
-}
+takes value --max-age --keep --format --config
+takes flag --replace --no-verify --yes --dry-run
 
-parse_options() {
-    local option value
-    while (($# > 0)); do
-        option=$1
-        shift
-        case $option in
-            --help)
-                usage
-                exit 0
-                ;;
-            --dry-run) dry_run=yes && continue ;;
-            --replace) replace=yes && continue ;;
-            --no-verify) no_verify=yes && continue ;;
-            --yes) assume_yes=yes && continue ;;
-            --*=*)
-                value=${option#*=}
-                option=${option%%=*}
-                ;;
-            --max-age | --keep | --format | --config)
-                (($# > 0)) || usage_error "$option needs a value"
-                value=$1
-                shift
-                ;;
-            -*) usage_error "unknown option '$option'" ;;
-            *)
-                take_argument "$option"
-                continue
-                ;;
-        esac
-        take_option "$option" "$value"
-    done
-    check_usage
+take_option() {
+    local option=$1 value=$2
+    case $option in
+        --max-age)
+            needs_duration "$@"
+            max_age=$(duration_seconds "$value")
+            ;;
+        --keep)
+            needs_number "$@" 9999
+            keep=$value
+            ;;
+        --replace) replace=$value ;;
+        --no-verify) no_verify=$value ;;
+        --yes) assume_yes=$value ;;
+        --format)
+            needs_one_of "$@" text json
+            format=$value
+            ;;
+        --config) config=$value ;;
+        --dry-run) dry_run=$value ;;
+    esac
 }
 
 take_argument() {
@@ -106,25 +94,6 @@ take_argument() {
     else
         usage_error "unexpected argument '$1'"
     fi
-}
-
-take_option() {
-    local option=$1 value=$2
-    [[ -n $value ]] || usage_error "$option needs a value that is not empty"
-    case $option in
-        --max-age) max_age=$(duration_seconds "$value") ||
-            usage_error "--max-age takes a duration such as 24h, not '$value'" ;;
-        --keep)
-            [[ $value =~ ^[1-9][0-9]{0,3}$ ]] || usage_error "--keep takes a number from 1 to 9999, not '$value'"
-            keep=$value
-            ;;
-        --format)
-            [[ $value == text || $value == json ]] || usage_error "--format takes text or json, not '$value'"
-            format=$value
-            ;;
-        --config) config=$value ;;
-        *) usage_error "unknown option '$option'" ;;
-    esac
 }
 
 check_usage() {
@@ -634,7 +603,8 @@ clean_up() {
 main() {
     local kept=''
     umask 077
-    parse_options "$@"
+    options_read "$@"
+    check_usage
     load_settings
     if [[ -n $dry_run && $command != list && $command != prune ]]; then
         print_plan
@@ -651,4 +621,7 @@ main() {
     esac
 }
 
-main "$@"
+{
+    main "$@"
+    exit
+}

@@ -18,6 +18,8 @@ here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 source "$here/lib/log.sh"
 # shellcheck source=deployment/lib/config.sh
 source "$here/lib/config.sh"
+# shellcheck source=deployment/lib/options.sh
+source "$here/lib/options.sh"
 # shellcheck source=deployment/lib/duration.sh
 source "$here/lib/duration.sh"
 # shellcheck source=deployment/lib/process.sh
@@ -41,6 +43,7 @@ readonly never_came_up=1
 readonly all_of_it=10000 # basis points
 
 action=''
+config=''
 version=''
 folder=''
 format=text
@@ -88,83 +91,47 @@ cannot be written; 75 not now: a check did not pass, or another deployment or ro
 END
 }
 
-usage_error() {
-    fail 64 "$*; see blue-green.sh --help"
-}
-
 # --- The command line ------------------------------------------------------------------------------------------------
 
-parse_options() {
-    local name value
-    while (($# > 0)); do
-        name=$1
-        shift
-        case $name in
-            --dry-run) dry_run=yes && continue ;;
-            --yes) assume_yes=yes && continue ;;
-            --at-once) at_once=yes && continue ;;
-            --stop-old) stop_old=yes && continue ;;
-            --accept-degraded) accept_degraded=yes && continue ;;
-            --back | --status)
-                one_action "${name#--}"
-                continue
-                ;;
-            --resume)
-                one_action resume
-                if (($# > 0)) && [[ $1 != -* ]]; then
-                    folder=$1
-                    shift
-                fi
-                continue
-                ;;
-            --*=*)
-                value=${name#*=}
-                name=${name%%=*}
-                ;;
-            --version | --config | --set | --format | --skip-check)
-                (($# > 0)) || usage_error "$name needs a value"
-                value=$1
-                shift
-                ;;
-            -*) usage_error "unknown option '$name'" ;;
-            *) usage_error "unexpected argument '$name'" ;;
-        esac
-        take_option "$name" "$value"
-    done
-    [[ -n $action ]] || usage_error "say what to do: --version, --back, --resume or --status"
-}
-
-one_action() {
-    [[ -z $action ]] || usage_error "--$action and --$1 cannot be had together"
-    action=$1
-}
+takes value --version --config --set --skip-check --format
+takes optional --resume
+takes flag --back --status --at-once --stop-old --accept-degraded --dry-run --yes
 
 take_option() {
     local name=$1 value=$2
-    [[ -n $value ]] || usage_error "$name needs a value that is not empty"
     case $name in
         --version)
             one_action version
-            is_version "$value" || usage_error "--version takes what can be an image's tag, not '$value'"
+            needs_version "$@"
             version=$value
             ;;
-        --config) ;;
+        --back | --status) one_action "${name#--}" ;;
+        --resume)
+            one_action resume
+            folder=$value
+            ;;
+        --config) config=$value ;;
         --set)
-            [[ $value =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || usage_error "--set takes NAME=VALUE, not '$value'"
+            needs_setting "$@"
             [[ ! $value =~ ^(LIVE|IDLE)= ]] || usage_error "--set cannot say which colour is live; the balancer does"
             user_settings+=("$value")
             ;;
         --skip-check) preflight_skip+=("$value") ;;
         --format)
-            [[ $value == text || $value == json ]] || usage_error "--format takes text or json, not '$value'"
+            needs_one_of "$@" text json
             format=$value
             ;;
-        --resume)
-            one_action resume
-            folder=$value
-            ;;
-        *) usage_error "unknown option '$name'" ;;
+        --at-once) at_once=$value ;;
+        --stop-old) stop_old=$value ;;
+        --accept-degraded) accept_degraded=$value ;;
+        --dry-run) dry_run=$value ;;
+        --yes) assume_yes=$value ;;
     esac
+}
+
+one_action() {
+    [[ -z $action ]] || usage_error "--$action and --$1 cannot be had together"
+    action=$1
 }
 
 # What the shared parts want to know, from the settings. Where haldane runs elsewhere, it sees the policy elsewhere.
@@ -727,11 +694,15 @@ do_status() {
 }
 
 main() {
-    config_find "$@"
-    parse_options "$@"
+    options_read "$@"
+    [[ -n $action ]] || usage_error "say what to do: --version, --back, --resume or --status"
+    config_load "$config"
     prepare
     "do_$action"
 }
 
 command_line=("$@")
-main "$@"
+{
+    main "$@"
+    exit
+}

@@ -21,6 +21,8 @@ here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 source "$here/lib/log.sh"
 # shellcheck source=deployment/lib/config.sh
 source "$here/lib/config.sh"
+# shellcheck source=deployment/lib/options.sh
+source "$here/lib/options.sh"
 # shellcheck source=deployment/lib/duration.sh
 source "$here/lib/duration.sh"
 # shellcheck source=deployment/lib/process.sh
@@ -118,95 +120,52 @@ any traffic was moved.
 END
 }
 
-usage_error() {
-    fail 64 "$*; see canary.sh --help"
-}
-
 # --- Options and settings --------------------------------------------------------------------------------------------
 
-parse_options() {
-    local name value
-    while (($# > 0)); do
-        name=$1
-        shift
-        case $name in
-            --help)
-                usage
-                exit 0
-                ;;
-            --dry-run) dry_run=yes && continue ;;
-            --yes) assume_yes=yes && continue ;;
-            --no-promote) no_promote=yes && continue ;;
-            --accept-degraded) accept_degraded=yes && continue ;;
-            --supersede) begin_options=(--supersede) && continue ;;
-            --resume)
-                resume=newest
-                if (($# > 0)) && [[ $1 != -* ]]; then
-                    resume=$1
-                    shift
-                fi
-                continue
-                ;;
-            --)
-                (($# == 0)) || usage_error "unexpected argument '$1'"
-                break
-                ;;
-            --*=*)
-                value=${name#*=}
-                name=${name%%=*}
-                ;;
-            --version | --config | --policy | --deploy | --health | --health-timeout | --smoke | --warm | --promote | \
-                --set | --skip-check | --db | --cleanup | --poll | --max-unreachable | --log-dir)
-                (($# > 0)) || usage_error "$name needs a value"
-                value=$1
-                shift
-                ;;
-            -*) usage_error "unknown option '$name'" ;;
-            *) usage_error "unexpected argument '$name'" ;;
-        esac
-        take_option "$name" "$value"
-    done
-}
+takes value --version --config --policy --log-dir --db --deploy --health --smoke --warm --promote --cleanup \
+    --health-timeout --max-unreachable --poll --set --skip-check
+takes optional --resume
+takes flag --no-promote --supersede --accept-degraded --dry-run --yes
 
 declare -A given=()
 
 # Paths are made absolute here: with settings, the work is done in another folder.
 take_option() {
     local name=$1 value=$2
-    [[ -n $value ]] || usage_error "$name needs a value that is not empty"
     case $name in
         --version)
-            is_version "$value" || usage_error "--version takes letters, digits, '.', '_' and '-', not '$value'"
+            needs_version "$@"
             given[version]=$value
             ;;
-        --config) given[config]=$(realpath -m -- "$value") ;;
         --policy) given[policy_file]=$(realpath -m -- "$value") ;;
-        --deploy | --health | --smoke | --warm | --promote | --cleanup) given[${name#--}]=$value ;;
-        --health-timeout | --max-unreachable)
-            name=${name#--}
-            given[${name//-/_}]=$(duration_seconds "$value") || not_a_duration "--$name" "$value"
-            ;;
-        --set)
-            [[ $value =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || usage_error "--set takes NAME=VALUE, not '$value'"
-            settings+=("$value")
-            ;;
-        --skip-check) preflight_skip+=("$value") ;;
+        --config) given[config]=$(realpath -m -- "$value") ;;
+        --log-dir) given[log_dir]=$(realpath -m -- "$value") ;;
         --db)
             HALDANE_DB=$(realpath -m -- "$value")
             export HALDANE_DB
             ;;
+        --deploy | --health | --smoke | --warm | --promote | --cleanup) given[${name#--}]=$value ;;
+        --health-timeout | --max-unreachable)
+            needs_duration "$@"
+            name=${name#--}
+            given[${name//-/_}]=$(duration_seconds "$value")
+            ;;
         --poll)
-            [[ $value =~ ^[1-9][0-9]{0,3}$ ]] || usage_error "--poll takes whole seconds from 1 to 9999, not '$value'"
+            needs_number "$@" 9999
             given[poll]=$value
             ;;
-        --log-dir) given[log_dir]=$(realpath -m -- "$value") ;;
-        --resume) resume=$value ;;
-        *) usage_error "unknown option '$name'" ;;
+        --set)
+            needs_setting "$@"
+            settings+=("$value")
+            ;;
+        --skip-check) preflight_skip+=("$value") ;;
+        --resume) resume=${value:-newest} ;;
+        --no-promote) no_promote=$value ;;
+        --supersede) begin_options=(--supersede) ;;
+        --accept-degraded) accept_degraded=$value ;;
+        --dry-run) dry_run=$value ;;
+        --yes) assume_yes=$value ;;
     esac
-}
-
-not_a_duration() {
-    usage_error "$1 takes a duration such as 90s or 1m30s, not '$2'"
 }
 
 has_settings() {
@@ -736,7 +695,7 @@ load_record() {
     given=()
     settings=()
     preflight_skip=()
-    parse_options "${arguments[@]}"
+    options_read "${arguments[@]}"
 }
 
 # Where it may be: as said, as the settings say, or where deployments without settings leave it.
@@ -862,7 +821,7 @@ only_say() {
 }
 
 main() {
-    parse_options "$@"
+    options_read "$@"
     [[ -z $resume ]] || load_record
     configure
     check_tools
@@ -880,4 +839,7 @@ main() {
 
 command_line=("$@")
 started_in=$PWD
-main "$@"
+{
+    main "$@"
+    exit
+}

@@ -10,7 +10,7 @@
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
-for part in log duration config compose versions places probe checks/web checks/data checks/containers checks/balancer \
+for part in log duration config options compose versions places probe checks/web checks/data checks/containers checks/balancer \
     checks/monitoring checks/haldane checks/machine checks/plugins; do
     # shellcheck source=/dev/null
     source "$here/lib/$part.sh"
@@ -54,61 +54,33 @@ Exit codes: 0 healthy; 1 degraded: users are served, something needs a person; 2
 END_OF_HELP
 }
 
-usage_error() {
-    fail 64 "$*; see health-check.sh --help"
-}
-
-parse_options() {
-    local name value
-    while (($# > 0)); do
-        name=$1
-        shift
-        case $name in
-            --help)
-                usage
-                exit 0
-                ;;
-            --dry-run) dry_run=yes && continue ;;
-            --*=*)
-                value=${name#*=}
-                name=${name%%=*}
-                ;;
-            --only | --skip | --wait | --accept | --timeout | --format | --config)
-                (($# > 0)) || usage_error "$name needs a value"
-                value=$1
-                shift
-                ;;
-            -*) usage_error "unknown option '$name'" ;;
-            *) usage_error "unexpected argument '$name'" ;;
-        esac
-        take_option "$name" "$value"
-    done
-}
+takes value --only --skip --wait --accept --timeout --format --config
+takes flag --dry-run
 
 take_option() {
     local name=$1 value=$2
-    [[ -n $value ]] || usage_error "$name needs a value that is not empty"
     case $name in
         --only) only+=,$value ;;
         --skip) skip+=,$value ;;
-        --wait) wait_seconds=$(duration_seconds "$value") || not_a_duration "$name" "$value" ;;
-        --timeout) check_timeout=$(duration_seconds "$value") || not_a_duration "$name" "$value" ;;
+        --wait)
+            needs_duration "$@"
+            wait_seconds=$(duration_seconds "$value")
+            ;;
         --accept)
-            [[ $value == healthy || $value == degraded ]] ||
-                usage_error "--accept takes healthy or degraded, not '$value'"
+            needs_one_of "$@" healthy degraded
             accept=$value
             ;;
+        --timeout)
+            needs_duration "$@"
+            check_timeout=$(duration_seconds "$value")
+            ;;
         --format)
-            [[ $value == text || $value == json ]] || usage_error "--format takes text or json, not '$value'"
+            needs_one_of "$@" text json
             format=$value
             ;;
         --config) config=$value ;;
-        *) usage_error "unknown option '$name'" ;;
+        --dry-run) dry_run=$value ;;
     esac
-}
-
-not_a_duration() {
-    usage_error "$1 takes a duration such as 90s or 1m30s, not '$2'"
 }
 
 load_settings() {
@@ -250,7 +222,7 @@ clean_up() {
 
 main() {
     local status='' never
-    parse_options "$@"
+    options_read "$@"
     check_tools
     load_settings
     plan
@@ -272,4 +244,7 @@ main() {
     exit 1
 }
 
-main "$@"
+{
+    main "$@"
+    exit
+}

@@ -20,6 +20,8 @@ here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 source "$here/lib/log.sh"
 # shellcheck source=deployment/lib/config.sh
 source "$here/lib/config.sh"
+# shellcheck source=deployment/lib/options.sh
+source "$here/lib/options.sh"
 # shellcheck source=deployment/lib/derive.sh
 source "$here/lib/derive.sh"
 # shellcheck source=deployment/lib/duration.sh
@@ -35,6 +37,7 @@ source "$here/lib/compose.sh"
 
 readonly first=rehearsal-1 good=rehearsal-2 bad=rehearsal-3
 
+config=''
 strategy=''
 keep=''
 full=''
@@ -66,42 +69,21 @@ is missing; 70 a fault; 74 a file cannot be written; 75 another rehearsal is und
 END
 }
 
-usage_error() {
-    fail 64 "$*; see rehearse.sh --help"
-}
+takes value --strategy --config
+takes flag --full --keep --dry-run
 
-parse_options() {
-    local name value
-    strategy=$STRATEGY
-    while (($# > 0)); do
-        name=$1
-        shift
-        case $name in
-            --keep) keep=yes && continue ;;
-            --full) full=yes && continue ;;
-            --dry-run) dry_run=yes && continue ;;
-            --*=*)
-                value=${name#*=}
-                name=${name%%=*}
-                ;;
-            --strategy | --config)
-                (($# > 0)) || usage_error "$name needs a value"
-                value=$1
-                shift
-                ;;
-            -*) usage_error "unknown option '$name'" ;;
-            *) usage_error "unexpected argument '$name'" ;;
-        esac
-        case $name in
-            --strategy)
-                [[ $value == canary || $value == blue-green ]] ||
-                    usage_error "--strategy takes canary or blue-green, not '$value'"
-                strategy=$value
-                ;;
-            --config) ;;
-            *) usage_error "unknown option '$name'" ;;
-        esac
-    done
+take_option() {
+    local name=$1 value=$2
+    case $name in
+        --strategy)
+            needs_one_of "$@" canary blue-green
+            strategy=$value
+            ;;
+        --full) full=$value ;;
+        --keep) keep=$value ;;
+        --config) config=$value ;;
+        --dry-run) dry_run=$value ;;
+    esac
 }
 
 # --- The rehearsal's own settings ------------------------------------------------------------------------------------
@@ -410,8 +392,9 @@ check_ready() {
 
 main() {
     local status=0
-    config_find "$@"
-    parse_options "$@"
+    options_read "$@"
+    config_load "$config"
+    strategy=${strategy:-$STRATEGY}
     scratch=$(mktemp -d) || fail 74 "no temporary directory can be made"
     trap 'remove_scratch' EXIT
     become_rehearsal
@@ -433,4 +416,7 @@ main() {
 }
 
 command_line=("$@")
-main "$@"
+{
+    main "$@"
+    exit
+}

@@ -22,6 +22,8 @@ here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 source "$here/lib/log.sh"
 # shellcheck source=deployment/lib/config.sh
 source "$here/lib/config.sh"
+# shellcheck source=deployment/lib/options.sh
+source "$here/lib/options.sh"
 # shellcheck source=deployment/lib/process.sh
 source "$here/lib/process.sh"
 # shellcheck source=deployment/lib/haldane.sh
@@ -79,58 +81,29 @@ Exit codes: 0 proven: all traffic is on the good side; 69 not proven (the last l
 END
 }
 
-usage_error() {
-    fail 64 "$*; see rollback.sh --help"
-}
-
-parse_options() {
-    local name value
-    while (($# > 0)); do
-        name=$1
-        shift
-        case $name in
-            --help)
-                usage
-                exit 0
-                ;;
-            --dry-run) dry_run=yes && continue ;;
-            --now) now=yes && continue ;;
-            --*=*)
-                value=${name#*=}
-                name=${name%%=*}
-                ;;
-            --config | --to | --way | --set | --reason | --requests)
-                (($# > 0)) || usage_error "$name needs a value"
-                value=$1
-                shift
-                ;;
-            -*) usage_error "unknown option '$name'" ;;
-            *) usage_error "unexpected argument '$name'" ;;
-        esac
-        take_option "$name" "$value"
-    done
-}
+takes value --config --to --way --set --reason --requests
+takes flag --now --dry-run
 
 take_option() {
     local name=$1 value=$2
-    [[ -n $value ]] || usage_error "$name needs a value that is not empty"
     case $name in
-        --config) config=$(realpath -m -- "$value") ;;
+        --config) config=$value ;;
         --to) to=$value ;;
         --way)
-            [[ " ${all_ways[*]} " == *" $value "* ]] || usage_error "--way is one of ${all_ways[*]}, not '$value'"
+            needs_one_of "$@" "${all_ways[@]}"
             ways+=("$value")
             ;;
         --set)
-            [[ $value =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || usage_error "--set takes NAME=VALUE, not '$value'"
+            needs_setting "$@"
             user_settings+=("$value")
             ;;
         --reason) reason=$value ;;
         --requests)
-            [[ $value =~ ^[1-9][0-9]{0,5}$ ]] || usage_error "--requests takes a number of at least 1, not '$value'"
+            needs_number "$@" 999999
             requests=$value
             ;;
-        *) usage_error "unknown option '$name'" ;;
+        --now) now=$value ;;
+        --dry-run) dry_run=$value ;;
     esac
 }
 
@@ -537,7 +510,7 @@ only_say() {
 }
 
 main() {
-    parse_options "$@"
+    options_read "$@"
     configure
     make_scratch
     [[ -z $dry_run ]] || {
@@ -550,4 +523,7 @@ main() {
 }
 
 command_line=("$@")
-main "$@"
+{
+    main "$@"
+    exit
+}

@@ -9,7 +9,7 @@
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
-for part in log duration config places; do
+for part in log duration config options places; do
     # shellcheck source=/dev/null
     source "$here/lib/$part.sh"
 done
@@ -49,62 +49,32 @@ or a tool is missing.
 END_OF_HELP
 }
 
-usage_error() {
-    fail 64 "$*; see smoke-test.sh --help"
-}
-
-parse_options() {
-    local name value
-    while (($# > 0)); do
-        name=$1
-        shift
-        case $name in
-            --help)
-                usage
-                exit 0
-                ;;
-            --dry-run) dry_run=yes && continue ;;
-            --*=*)
-                value=${name#*=}
-                name=${name%%=*}
-                ;;
-            --url | --header | --expect-version | --table | --rounds | --format | --config)
-                (($# > 0)) || usage_error "$name needs a value"
-                value=$1
-                shift
-                ;;
-            -*) usage_error "unknown option '$name'" ;;
-            *) usage_error "unexpected argument '$name'" ;;
-        esac
-        take_option "$name" "$value"
-    done
-}
+takes value --url --header --expect-version --table --rounds --format --config
+takes flag --dry-run
 
 take_option() {
     local name=$1 value=$2
-    [[ -n $value ]] || usage_error "$name needs a value that is not empty"
     case $name in
         --url)
-            [[ $value =~ ^https?://[^/] ]] ||
-                usage_error "--url takes a URL such as http://127.0.0.1:8080, not '$value'"
+            needs_url "$@"
             url=${value%/}
             ;;
         --header)
-            [[ $value =~ ^[A-Za-z0-9-]+:\ ?[^[:cntrl:]]*$ ]] || usage_error "--header takes 'NAME: VALUE', not '$value'"
+            needs_header "$@"
             headers+=("$value")
             ;;
         --expect-version) expect_version=$value ;;
         --table) table=$value ;;
         --rounds)
-            [[ $value =~ ^[1-9][0-9]{0,2}$ ]] || usage_error "--rounds takes a number from 1 to 999, not '$value'"
+            needs_number "$@" 999
             rounds=$value
             ;;
         --format)
-            [[ $value == text || $value == json ]] || usage_error "--format takes text or json, not '$value'"
+            needs_one_of "$@" text json
             format=$value
             ;;
         --config) config=$value ;;
-        *) usage_error "unknown option '$name'" ;;
+        --dry-run) dry_run=$value ;;
     esac
 }
 
@@ -243,7 +213,7 @@ print_result() {
 }
 
 main() {
-    parse_options "$@"
+    options_read "$@"
     load_settings
     read_table
     if [[ -n $dry_run ]]; then
@@ -258,4 +228,7 @@ main() {
     jq -e '.status == "passed"' "$scratch/result" >/dev/null || exit 1
 }
 
-main "$@"
+{
+    main "$@"
+    exit
+}

@@ -4,6 +4,7 @@
 #
 # Every command may be given again: what is so already is left as it is. A slot is never replaced as a whole: one of its
 # servers after the other, and the next one only when HAProxy sends traffic to the one before.
+# shellcheck disable=SC2317 # commands are called by their names
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
@@ -13,6 +14,8 @@ source "$here/lib/log.sh"
 source "$here/lib/duration.sh"
 # shellcheck source=deployment/lib/config.sh
 source "$here/lib/config.sh"
+# shellcheck source=deployment/lib/options.sh
+source "$here/lib/options.sh"
 # shellcheck source=deployment/lib/compose.sh
 source "$here/lib/compose.sh"
 # shellcheck source=deployment/lib/versions.sh
@@ -53,12 +56,46 @@ written; 75 not now; those of haldane for haldane.
 TEXT
 }
 
-usage_error() {
-    printf 'stack.sh: %s; see --help\n' "$*" >&2
-    exit 64
+config=''
+dry_run=''
+command=''
+arguments=()
+
+# Of the commands.
+format=text
+volumes=''
+force=''
+list=''
+
+takes value --config
+takes flag --dry-run
+
+take_option() {
+    case $1 in
+        --config) config=$2 ;;
+        --dry-run) if [[ -z $command ]]; then dry_run=$2; else list=$2; fi ;;
+        --volumes) volumes=$2 ;;
+        --force) force=$2 ;;
+        --format)
+            needs_one_of "$@" text json
+            format=$2
+            ;;
+    esac
 }
 
-dry_run=''
+# The words after a command are the command's: some are for other programs.
+take_command() {
+    [[ -z $command ]] || usage_error "unexpected argument '$1'"
+    command=$1
+    arguments=("${@:2}")
+}
+
+# own_option KIND NAME WORD...: reads the words of a command that takes one option.
+own_option() {
+    local -A options_known=()
+    takes "$1" "$2"
+    options_read "${@:3}"
+}
 
 # change COMMAND...: what alters something; with --dry-run it is only told. What the command says is for people: stderr.
 change() {
@@ -293,19 +330,15 @@ did_not_come_up() {
 }
 
 down() {
-    local options=()
-    case "$*" in
-        '') ;;
-        --volumes) options=(--volumes) ;;
-        *) usage_error "down takes --volumes at most" ;;
-    esac
+    own_option flag --volumes "$@"
     need_engine
     take_turn
     versions_export
     # The profile of the other strategy too: nothing of the project shall be left.
-    change compose --profile canary --profile blue-green --profile grafana down --remove-orphans "${options[@]}" ||
+    change compose --profile canary --profile blue-green --profile grafana down --remove-orphans \
+        ${volumes:+--volumes} ||
         fail 70 "compose could not take the stack down"
-    if [[ ${options[*]} == --volumes && -z $dry_run ]]; then
+    if [[ -n $volumes && -z $dry_run ]]; then
         rm -f -- "$STATE_DIR/versions"
     fi
 }
@@ -351,12 +384,13 @@ run_migrations() {
 
 migrate() {
     local status=0
-    (($# == 1)) || [[ $#-${2:-} == 2---dry-run ]] || usage_error "migrate takes a version, and --dry-run at most"
+    (($# > 0)) || usage_error "migrate takes a version"
     is_version "$1" || usage_error "'$1' is no version: letters, digits, '_', '.' and '-'"
+    own_option flag --dry-run "${@:2}"
     need_engine
     need_shop_image "$1"
     versions_export
-    if (($# == 1)); then
+    if [[ -z $list ]]; then
         take_turn
         run_migrations "$1"
         return
@@ -388,13 +422,10 @@ restart() {
 }
 
 stop_slot() {
-    local slot=${1:-} force='' service id
-    case "$#-${2:-}" in
-        1-) ;;
-        2---force) force=yes ;;
-        *) usage_error "stop takes a slot, and --force at most" ;;
-    esac
+    local slot=${1:-} service id
+    (($# > 0)) || usage_error "stop takes a slot"
     check_slot "$slot"
+    own_option flag --force "${@:2}"
     need_engine
     take_turn
     if [[ -z $force && -z $dry_run ]] && carries_all "$slot"; then
@@ -449,18 +480,9 @@ services_json() {
             restarts: .RestartCount, started: .State.StartedAt}] | sort_by(.service)'
 }
 
-# format_of OPTION...: text or json.
-format_of() {
-    case "$*" in
-        '' | '--format text') printf 'text\n' ;;
-        '--format json' | '--format=json') printf 'json\n' ;;
-        *) usage_error "only --format text or --format json may follow" ;;
-    esac
-}
-
 status() {
-    local format services
-    format=$(format_of "$@")
+    local services
+    own_option value --format "$@"
     engine_ready || fail 69 "the Docker engine does not answer (docker version)"
     services=$(services_json)
     if [[ $format == json ]]; then
@@ -473,8 +495,7 @@ status() {
 }
 
 versions() {
-    local format
-    format=$(format_of "$@")
+    own_option value --format "$@"
     if [[ $format == json ]]; then
         versions_json
     else
@@ -561,35 +582,20 @@ logs() {
 }
 
 main() {
-    local config='' command
-    while (($# > 0)); do
-        case $1 in
-            --config)
-                (($# > 1)) || usage_error "--config needs a file"
-                config=$2
-                shift
-                ;;
-            --config=*) config=${1#*=} ;;
-            --dry-run) dry_run=yes ;;
-            --help | -h)
-                usage
-                exit 0
-                ;;
-            -*) usage_error "unknown option '$1'" ;;
-            *) break ;;
-        esac
-        shift
-    done
-    (($# > 0)) || usage_error "which command?"
-    command=$1
-    shift
+    options_read "$@"
+    [[ -n $command ]] || usage_error "which command?"
     config_load "$config"
     case $command in
-        stop) stop_slot "$@" ;;
-        init | build | up | down | status | deploy | migrate | restart | versions | reload) "$command" "$@" ;;
-        balancer | haldane | shell | logs) "$command" "$@" ;;
+        stop) stop_slot "${arguments[@]}" ;;
+        init | build | up | down | status | deploy | migrate | restart | versions | reload | balancer | haldane | \
+            shell | logs)
+            "$command" "${arguments[@]}"
+            ;;
         *) usage_error "'$command' is not a command" ;;
     esac
 }
 
-main "$@"
+{
+    main "$@"
+    exit
+}

@@ -18,6 +18,8 @@ here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 source "$here/lib/log.sh"
 # shellcheck source=deployment/lib/config.sh
 source "$here/lib/config.sh"
+# shellcheck source=deployment/lib/options.sh
+source "$here/lib/options.sh"
 # shellcheck source=deployment/lib/derive.sh
 source "$here/lib/derive.sh"
 # shellcheck source=deployment/lib/duration.sh
@@ -39,6 +41,7 @@ source "$here/lib/security.sh"
 
 readonly all_phases=(up migrations deploy health smoke tests performance security)
 
+config=''
 version=''
 base=''
 only=()
@@ -74,55 +77,28 @@ ended by a signal.
 END
 }
 
-usage_error() {
-    fail 64 "$*; see staging.sh --help"
-}
-
-parse_options() {
-    local name value
-    while (($# > 0)); do
-        name=$1
-        shift
-        case $name in
-            --keep) keep=yes && continue ;;
-            --dry-run) dry_run=yes && continue ;;
-            --*=*)
-                value=${name#*=}
-                name=${name%%=*}
-                ;;
-            --version | --base | --only | --format | --config)
-                (($# > 0)) || usage_error "$name needs a value"
-                value=$1
-                shift
-                ;;
-            -*) usage_error "unknown option '$name'" ;;
-            *) usage_error "unexpected argument '$name'" ;;
-        esac
-        take_option "$name" "$value"
-    done
-    [[ -n $version ]] || usage_error "--version is missing"
-}
+takes value --version --base --only --format --config
+takes flag --keep --dry-run
 
 take_option() {
     local name=$1 value=$2
-    [[ -n $value ]] || usage_error "$name needs a value that is not empty"
     case $name in
         --version | --base)
-            is_version "$value" || usage_error "$name takes what can be an image's tag, not '$value'"
+            needs_version "$@"
             printf -v "${name#--}" '%s' "$value"
             ;;
         --only)
-            [[ " ${all_phases[*]} " == *" $value "* ]] ||
-                usage_error "--only takes one of ${all_phases[*]}, not '$value'"
+            needs_one_of "$@" "${all_phases[@]}"
             only+=("$value")
             keep=yes
             ;;
+        --keep) keep=$value ;;
         --format)
-            [[ $value == text || $value == json ]] || usage_error "--format takes text or json, not '$value'"
+            needs_one_of "$@" text json
             format=$value
             ;;
-        --config) ;;
-        *) usage_error "unknown option '$name'" ;;
+        --config) config=$value ;;
+        --dry-run) dry_run=$value ;;
     esac
 }
 
@@ -408,8 +384,9 @@ check_ready() {
 
 main() {
     local status=0
-    config_find "$@"
-    parse_options "$@"
+    options_read "$@"
+    [[ -n $version ]] || usage_error "--version is missing"
+    config_load "$config"
     scratch=$(mktemp -d) || fail 74 "no temporary directory can be made"
     trap 'remove_scratch' EXIT
     become_staging
@@ -431,4 +408,7 @@ main() {
 }
 
 command_line=("$@")
-main "$@"
+{
+    main "$@"
+    exit
+}

@@ -9,7 +9,7 @@
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
-for part in log duration config places; do
+for part in log duration config options places; do
     # shellcheck source=/dev/null
     source "$here/lib/$part.sh"
 done
@@ -50,65 +50,36 @@ answered, or a tool is missing.
 END_OF_HELP
 }
 
-usage_error() {
-    fail 64 "$*; see warm-cache.sh --help"
-}
-
-parse_options() {
-    local name value
-    while (($# > 0)); do
-        name=$1
-        shift
-        case $name in
-            --help)
-                usage
-                exit 0
-                ;;
-            --dry-run) dry_run=yes && continue ;;
-            --*=*)
-                value=${name#*=}
-                name=${name%%=*}
-                ;;
-            --url | --header | --paths | --items | --deadline | --format | --config)
-                (($# > 0)) || usage_error "$name needs a value"
-                value=$1
-                shift
-                ;;
-            -*) usage_error "unknown option '$name'" ;;
-            *) usage_error "unexpected argument '$name'" ;;
-        esac
-        take_option "$name" "$value"
-    done
-    [[ -z $items || -z $paths_file ]] || usage_error "--items and --paths exclude each other"
-}
+takes value --url --header --paths --items --deadline --format --config
+takes flag --dry-run
 
 take_option() {
     local name=$1 value=$2
-    [[ -n $value ]] || usage_error "$name needs a value that is not empty"
     case $name in
         --url)
-            [[ $value =~ ^https?://[^/] ]] ||
-                usage_error "--url takes a URL such as http://127.0.0.1:8080, not '$value'"
+            needs_url "$@"
             url=${value%/}
             ;;
         --header)
-            [[ $value =~ ^[A-Za-z0-9-]+:\ ?[^[:cntrl:]]*$ ]] || usage_error "--header takes 'NAME: VALUE', not '$value'"
+            needs_header "$@"
             headers+=("$value")
             slot_of_header "$value"
             ;;
         --paths) paths_file=$value ;;
         --items)
-            [[ $value =~ ^[1-9][0-9]{0,4}$ ]] || usage_error "--items takes a number from 1 to 99999, not '$value'"
+            needs_number "$@" 99999
             items=$value
             ;;
-        --deadline) deadline=$(duration_seconds "$value") ||
-            usage_error "--deadline takes a duration such as 60s, not '$value'" ;;
+        --deadline)
+            needs_duration "$@"
+            deadline=$(duration_seconds "$value")
+            ;;
         --format)
-            [[ $value == text || $value == json ]] || usage_error "--format takes text or json, not '$value'"
+            needs_one_of "$@" text json
             format=$value
             ;;
         --config) config=$value ;;
-        *) usage_error "unknown option '$name'" ;;
+        --dry-run) dry_run=$value ;;
     esac
 }
 
@@ -301,7 +272,8 @@ print_result() {
 
 main() {
     local verdict='' ratio=null selector='' began=${EPOCHREALTIME/[.,]/}
-    parse_options "$@"
+    options_read "$@"
+    [[ -z $items || -z $paths_file ]] || usage_error "--items and --paths exclude each other"
     load_settings
     read_paths
     [[ -z $slot ]] || selector="{slot=\"$slot\"}"
@@ -321,4 +293,7 @@ main() {
     [[ $verdict == warm ]] || exit 1
 }
 
-main "$@"
+{
+    main "$@"
+    exit
+}

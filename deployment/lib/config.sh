@@ -30,24 +30,6 @@ config_load() {
     config_resolve
 }
 
-# config_find ARGUMENT...: loads the file that --config names, wherever it stands on the command line, before the options
-# are read that beat what it says. For --help it calls the caller's `usage` and ends.
-config_find() {
-    local file=''
-    while (($# > 0)); do
-        case $1 in
-            --help)
-                usage
-                exit 0
-                ;;
-            --config) file=${2:-} ;;
-            --config=*) file=${1#*=} ;;
-        esac
-        shift
-    done
-    config_load "$file"
-}
-
 # config_read FILE WHOSE: one NAME=value a line.
 config_read() {
     local file=$1 whose=$2 line name value number=0
@@ -67,7 +49,7 @@ config_read() {
         if [[ $whose == defaults ]]; then
             config_known[$name]="$file:$number"
         elif [[ -z ${config_known[$name]:-} ]]; then
-            fail 65 "$file:$number: $name is not known; did you mean $(config_nearest "$name")?"
+            fail 65 "$file:$number: $name is not known; did you mean $(nearest "$name" "${!config_known[@]}")?"
         else
             config_known[$name]="$file:$number"
         fi
@@ -78,11 +60,11 @@ config_read() {
     done <"$file"
 }
 
-# The known name with the fewest letters to change.
-config_nearest() {
+# nearest ASKED NAME...: the name with the fewest letters to change.
+nearest() {
     local asked=$1 name distance best='' fewest=1000
-    for name in "${!config_known[@]}"; do
-        distance=$(config_distance "$asked" "$name")
+    for name in "${@:2}"; do
+        distance=$(letters_between "$asked" "$name")
         if ((distance < fewest || (distance == fewest && ${#name} < ${#best}))); then
             fewest=$distance
             best=$name
@@ -92,7 +74,7 @@ config_nearest() {
 }
 
 # Levenshtein's distance of two names.
-config_distance() {
+letters_between() {
     local a=$1 b=$2 i j cost row=() before
     for ((j = 0; j <= ${#b}; j++)); do row[j]=$j; done
     for ((i = 1; i <= ${#a}; i++)); do
