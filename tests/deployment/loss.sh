@@ -100,6 +100,9 @@ up() {
     ms=$(((${EPOCHREALTIME/./} - began) / 1000))
     say "up to all healthy, strategy $1: $((ms / 1000)).$((ms % 1000 / 100)) s"
     ((ms < 90000)) || bad "up took longer than 90 s"
+    # No deployment before all is well (the first alert has arrived), and without a backup whose restore was tried.
+    "$deployment/health-check.sh" --wait 2m >>"$lab/stack.log" 2>&1 || bad "not healthy, see $lab/stack.log"
+    "$deployment/backup.sh" create >>"$lab/stack.log" 2>&1 || bad "no backup could be made, see $lab/stack.log"
 }
 
 # row NAME: what the load generator saw, as a line of the table; sets due and failed. An answer that the bad version

@@ -30,6 +30,19 @@ check_balancer() {
     judge_share "$share" "$expires"
 }
 
+# idle_slot: the slot that gets nothing, by the records and by the balancer's page; empty while a rollout gives it some.
+# A balancer without the page is believed to do what the records say.
+idle_slot() {
+    local body idle page
+    body=$(probe_file share)
+    idle=$(slot_without_traffic)
+    if there "$OPS_URL" && fetch "$OPS_URL/haldane/share" "$body" && [[ $http_code == 200 ]]; then
+        page=$(<"$body")
+        ! [[ $page =~ (^|\ )(share_bp|$idle)=0*[1-9] ]] || return 0
+    fi
+    printf '%s\n' "$idle"
+}
+
 judge_share() {
     local share=$1 expires=$2 text
     if [[ ! $share =~ ^[0-9]+$ ]] || ((share > 10000)); then
@@ -75,7 +88,7 @@ plan_servers() {
 }
 
 check_servers() {
-    local body servers tracks=$HEALTH_TRACKS entry live
+    local body servers tracks=$HEALTH_TRACKS entry idle other
     body=$(probe_file body)
     if ! fetch "$OPS_URL/metrics?scope=server" "$body" || [[ $http_code != 200 ]]; then
         unsure "$OPS_URL" "its exporter does not answer" "see the check 'balancer'"
@@ -87,9 +100,9 @@ check_servers() {
     elif [[ -z $tracks ]]; then
         tracks='blue=be_colours/blue[0-9]+ green=be_colours/green[0-9]+'
     fi
-    live=$(slot_with_traffic)
+    idle=$(idle_slot) other=$(slot_without_traffic)
     for entry in $tracks; do
-        judge_track "${entry%%=*}" "${entry#*=}" "$live" "$servers"
+        judge_track "${entry%%=*}" "${entry#*=}" "$servers"
     done
 }
 
@@ -102,8 +115,9 @@ servers_of_exporter() {
     done
 }
 
+# idle and other are of the caller.
 judge_track() {
-    local track=$1 pattern=$2 live=$3 servers=$4 name state up=0 all=0 down=''
+    local track=$1 pattern=$2 servers=$3 name state up=0 all=0 down=''
     while read -r name state; do
         [[ $name =~ ^($pattern)$ ]] || continue
         all=$((all + 1))
@@ -114,10 +128,13 @@ judge_track() {
     done <<<"$servers"
     if ((all == 0)); then
         unsure "$track" "the balancer has no server like $pattern" "see HEALTH_TRACKS"
-    elif [[ $track == "$live" ]] && ((up == 0)); then
-        bad "$track" "none of $all is up: $down" "deployment/stack.sh status; the check 'readiness'"
-    elif ((up == 0)); then
+    elif [[ $track == "$idle" ]] && ((up == 0)); then
         ok "$track" "none of $all is up; it has no traffic"
+    elif [[ $track == "$other" ]] && ((up == 0)); then
+        warn "$track" "none of $all is up, in the midst of a rollout: its share goes to the others" \
+            "haldane aborts; deployment/rollback.sh does so now"
+    elif ((up == 0)); then
+        bad "$track" "none of $all is up: $down" "deployment/stack.sh status; the check 'readiness'"
     elif ((up < all)); then
         warn "$track" "$up of $all are up: $down" "deployment/stack.sh status; the check 'readiness'"
     else

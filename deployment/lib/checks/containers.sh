@@ -9,7 +9,7 @@ plan_containers() {
 }
 
 check_containers() {
-    local list ids found service job state live
+    local list ids found service job state live slot idle
     local -A seen=()
     if ! list=$(docker ps --all --quiet --filter "label=com.docker.compose.project=$PROJECT" \
         --filter label=com.docker.compose.oneoff=False); then
@@ -29,7 +29,11 @@ check_containers() {
         .State.Status, (.State.Health.Status // "none"), .State.ExitCode, .RestartCount,
         ((.State.StartedAt | sub("\\.[0-9]+"; "") | fromdateiso8601? // 0) | now - . | floor),
         .State.OOMKilled] | @tsv')
-    live=" $HEALTH_SERVICES $(slot_services "$(slot_with_traffic)" | tr '\n' ' ') "
+    live=" $HEALTH_SERVICES "
+    idle=$(idle_slot)
+    for slot in $(slots_of_strategy); do
+        [[ $slot == "$idle" ]] || live+="$(slot_services "$slot" | tr '\n' ' ') "
+    done
     while IFS=$'\t' read -r service job state; do
         seen[$service]=yes
         judge_container "$service" "$job" "$([[ $live == *" $service "* ]] && echo needed || echo idle)" "$state"

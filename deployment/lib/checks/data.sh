@@ -24,7 +24,12 @@ check_database() {
 
 # Whether it is the server or the query.
 explain_database() {
-    local status=0
+    local status=0 state=healthy
+    [[ -n $DATABASE_COMMAND ]] || state=$(container_state postgres)
+    if [[ $state == exited || $state == absent || $state == restarting ]]; then
+        bad postgres "its container does not run: $state" "deployment/stack.sh up; deployment/stack.sh logs postgres"
+        return
+    fi
     database pg_isready -q -t 2 || status=$?
     case $status in
         0) bad postgres "the query fails: $1" "deployment/stack.sh logs postgres; see DATABASE_QUERY" ;;

@@ -34,7 +34,7 @@ check_targets() {
         unsure "$PROMETHEUS_URL" "it does not say whom it scrapes" "see the check 'prometheus'"
         return
     fi
-    idle=$(slot_without_traffic)
+    idle=$(idle_slot)
     age_limit=$(duration_seconds "$HEALTH_SAMPLE_AGE")
     jq -r --arg idle "$idle" '
         def offset: if .sign then (.sign + "1" | tonumber) * ((.h | tonumber) * 3600 + (.m | tonumber) * 60) else 0 end;
