@@ -157,7 +157,7 @@ preflight() {
     local status=0
     preflight_add tools preflight_tools jq setsid flock timeout curl
     preflight_add policy preflight_policy
-    preflight_add balancer preflight_directions
+    preflight_add balancer preflight_balancer
     preflight_add share preflight_share
     preflight_add rollouts preflight_rollouts "$SERVICE"
     preflight_add unfinished preflight_unfinished blue-green
@@ -169,16 +169,6 @@ preflight() {
     preflight_add memory preflight_memory "$PREFLIGHT_MEMORY_FREE"
     preflight_run || status=$?
     return "$status"
-}
-
-# HAProxy's configuration says which colour is live at its first start, and is right for a switch away from that one.
-# For the way back the state file says better, which `haldane traffic check` cannot see: one direction that is right
-# will do.
-preflight_directions() {
-    local settings=("${settings[@]}")
-    preflight_balancer && return
-    settings=("LIVE=$idle" "IDLE=$live" "${user_settings[@]}")
-    preflight_balancer
 }
 
 # --- The new version, without traffic --------------------------------------------------------------------------------
