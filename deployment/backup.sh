@@ -136,12 +136,13 @@ lock_files() {
     flock -n "--$1" 8 || fail 75 "another backup.sh reads or removes backups in '$BACKUP_DIR'"
 }
 
-# Names of all backups, newest first. One without a manifest is none: whoever made it did not come to the end.
+# Names of all backups of this project, newest first. One without a manifest is none: whoever made it did not come to
+# the end. Another stack's may be in the same folder, and have a name that begins like ours.
 all_names() {
     local file
-    for file in "$BACKUP_DIR"/*.dump; do
+    for file in "$BACKUP_DIR/$PROJECT"-*.dump; do
         file=${file%.dump}
-        [[ ! -r $file.json ]] || printf '%s\n' "${file##*/}"
+        [[ ! $file =~ /"$PROJECT"-[0-9]{8}T[0-9]{6}Z$ || ! -r $file.json ]] || printf '%s\n' "${file##*/}"
     done | sort -r
 }
 
@@ -223,6 +224,8 @@ dump_snapshot() {
     exec {asked}>&- {told}<&-
     [[ $states == *' 0' ]] || fail 74 "the dump cannot be written: $(last_line "$scratch/disk"); nothing is left of it"
     [[ $states == '0 0' ]] || fail 69 "pg_dump failed (exit code ${states% *}): $(last_line "$scratch/error")"
+    # The last line is the server's version.
+    (($(wc -l <"$scratch/rows") > 1)) || fail 65 "the database has no table: $no_table; nothing was kept"
 }
 
 dump_to() {
@@ -231,6 +234,9 @@ dump_to() {
         dd "of=$1" bs=1M iflag=fullblock conv=fsync,excl status=none 2>"$scratch/disk" || states="${PIPESTATUS[*]}"
     printf '%s\n' "$states" >"$scratch/states"
 }
+
+# A backup of nothing would be good, and in time the only one that is left.
+no_table="is it the right database, and is its volume still there?"
 
 # interruptible COMMAND...: what takes long. A signal ends it, with all that it started, and not only us.
 interruptible() {
@@ -320,7 +326,12 @@ verify() {
         tell_verification
         return 1
     fi
-    find_fault
+    # Or a clock that was once wrong would make it the newest, and young, for ever.
+    if [[ -n $age ]] && ((age < -60)); then
+        reason="it was made $((-age)) s from now: a clock is or was wrong; remove it if it is this machine's of then"
+    else
+        find_fault
+    fi
     if [[ -z $reason ]]; then
         jq -n --arg sum "$(manifest "$name" .sha256)" --argjson seconds $((EPOCHSECONDS - began)) \
             '{schema: "haldane.backup-verified/1", time: (now | todate), $seconds, sha256: $sum}' |
@@ -358,6 +369,10 @@ find_fault() {
     if ! jq -es '.[0] | .schema == "haldane.backup/1" and (.rows | type == "object") and .sha256
         and (.created | fromdate)' "$BACKUP_DIR/$name.json" >/dev/null 2>&1; then
         reason="its manifest is damaged"
+        return
+    fi
+    if [[ $(manifest "$name" '.rows | length') == 0 ]]; then
+        reason="it has no table: $no_table"
         return
     fi
     size=$(stat -c %s -- "$file")

@@ -202,6 +202,7 @@ preflight_disk() {
         ((free >= least)) || status=75
         [[ $found == *"$free % free at"* ]] || found+="${found:+, }$free % free at $path"
     done
+    [[ -n $found ]] || { printf 'df says of no folder how full it is\n' && return 69; }
     printf '%s; at least %s %% are needed\n' "$found" "$least"
     return "$status"
 }

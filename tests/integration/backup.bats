@@ -133,6 +133,25 @@ rows() {
     [[ $output == *"older than 3600 s"* ]]
 }
 
+@test "one from the future, one of another project and one of nothing are not good" {
+    create
+    jq '.created = (now + 86400 | todate)' "$folder/$name.json" >"$folder/forged"
+    mv "$folder/forged" "$folder/$name.json"
+    run -1 backup verify --max-age 1h
+    [[ $output == *'is NOT good: it was made 86'*' s from now'* ]]
+    # Another stack's, in the same folder, with a name that begins like ours, and newer.
+    for suffix in dump json; do mv "$folder/$name.$suffix" "$folder/${name%-*}-2-20991231T000000Z.$suffix"; done
+    run -1 backup verify
+    [[ $output == *'there is no backup'* ]]
+    run -0 backup list --format json
+    jq -e '.backups == []' <<<"$output"
+    psql -Xq -c 'create database shop_empty'
+    sed -i 's/PGDATABASE=shop$/PGDATABASE=shop_empty/' "$config"
+    run -65 backup create
+    [[ $output == *'the database has no table'* ]]
+    [ -z "$(find "$folder" -name '*T*Z.dump' ! -name '*-2-2099*')" ]
+}
+
 @test "a full disk: exit code 74, it says so, and no half file has a backup's name" {
     mkdir "$folder"
     mount -t tmpfs -o size=100k,mode=0700 haldane-test "$folder"
