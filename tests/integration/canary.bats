@@ -4,7 +4,9 @@
 # hold for a user: a good canary gets all traffic, a bad one ends with none, whatever breaks on the way ends on stable
 # or says loudly that it could not; and the customers lose no request over it.
 
+# shellcheck disable=SC2154 # variables of stack.bash and deployment.bash
 load stack
+load deployment
 
 setup_file() {
     export DEMO_RATE=400 DEMO_LATENCY_MEDIAN=10ms
@@ -16,13 +18,13 @@ teardown_file() {
 }
 
 setup() {
-    cd "$BATS_TEST_TMPDIR" || return 1
-    # shellcheck disable=SC2154 # set by stack.bash
+    deployment_begin
     canary=$stack_source/deployment/canary.sh
     stack_sh=$stack_source/compose/demo/stack.sh
-    write_policy
-    stack stop canary1
+    # shellcheck disable=SC2016 # the policy's own setting
+    policy_write "$by_weights" '${SERVICE}'
     haldane traffic stable policy.yaml
+    unset HALDANE_DB # canary.sh is told
     stack load
     stack_seen
 }
@@ -32,48 +34,7 @@ teardown() {
         kill -TERM "$canary_pid" 2>/dev/null || true
         wait "$canary_pid" || true
     fi
-    stack stop load
-    stack stop canary1
-    if stack status | grep -Eq '^(haproxy|prometheus) -'; then
-        stack stop
-        stack start
-    fi
-    tail -n 50 logs/*-policy-*/canary.log 2>/dev/null || true
-}
-
-# Short looks and wide margins, so that a verdict takes seconds.
-write_policy() {
-    cat >policy.yaml <<END
-version: 1
-service: \${SERVICE}
-prometheus: {url: "http://127.0.0.1:$DEMO_PROMETHEUS_PORT"}
-tracks:
-  stable: 'track="stable"'
-  canary: 'track="canary"'
-look: 2s
-settle: 2s
-warmup: 2s
-traffic:
-  driver: haproxy
-  socket: $DEMO_RUN/haproxy.sock
-  backend: shop
-  stable: [stable1, stable2]
-  canary: [canary1]
-  unattended: 10s
-steps:
-  - {weight: 25%, min: 6s, max: 90s}
-  - {weight: 100%, bake: 4s}
-deadline: 5m
-metrics:
-  - name: errors
-    type: errors
-    total: 'http_requests_total{job="shop",\$track}'
-    failed: 'http_requests_total{job="shop",code=~"5..",\$track}'
-    abort_above: {ratio: 1.1}
-    promote_below: {ratio: 2, absolute: 5%}
-    critical: true
-END
-    export SERVICE=shop-$BATS_TEST_NUMBER
+    deployment_end
 }
 
 # A canary of the shop with the given faults, rolled out. Options of canary.sh come after `--`.
@@ -84,7 +45,7 @@ options_for() {
         shift
     done
     shift || true
-    options=(--policy policy.yaml --db haldane.db --log-dir logs --poll 1 --set "SERVICE=$SERVICE"
+    options=(--policy policy.yaml --db haldane.db --log-dir "$records" --poll 1 --set "SERVICE=$SERVICE"
         --deploy "$stack_sh canary ${shop[*]}" --health "http://127.0.0.1:$DEMO_CANARY1_PORT/readyz"
         --cleanup "$stack_sh stop canary1" "$@")
 }
@@ -98,17 +59,6 @@ start_roll_out() {
     options_for "$@"
     "$canary" "${options[@]}" >/dev/null 2>&1 3>&- &
     canary_pid=$!
-}
-
-# wait_for TEXT: until canary.sh has logged it.
-wait_for() {
-    local try
-    for ((try = 0; try < 300; try++)); do
-        grep -q -- "$1" logs/*-policy-*/canary.log 2>/dev/null && return 0
-        sleep 0.1
-    done
-    echo "never logged: $1"
-    return 1
 }
 
 ends_with() {
@@ -125,16 +75,6 @@ all_on_stable() {
     [[ $(weight stable2) -gt 0 ]]
 }
 
-canary_runs() {
-    stack status | grep -q '^canary1 [0-9]'
-}
-
-# Customers: each request got an answer. (A canary's own 500 is an answer.)
-nothing_lost() {
-    stack stop load
-    jq -e '.sent > 0 and .answered == .sent' "$DEMO_RUN/load.json"
-}
-
 @test "a good canary is promoted: exit 0, all traffic on it, nothing lost, the report is there" {
     roll_out
     [[ $status -eq 0 ]]
@@ -142,7 +82,7 @@ nothing_lost() {
     [[ $(weight stable1) -eq 0 ]]
     [[ $(weight stable2) -eq 0 ]]
     canary_runs
-    grep -q '<html' logs/*-policy-*/report.html
+    grep -q '<html' "$(record_of canary)/report.html"
     nothing_lost
 }
 
@@ -151,13 +91,13 @@ nothing_lost() {
     [[ $status -eq 20 ]]
     all_on_stable
     ! canary_runs || false
-    grep -q '<html' logs/*-policy-*/report.html
+    grep -q '<html' "$(record_of canary)/report.html"
     nothing_lost
 }
 
 @test "TERM during the rollout: exit 20, no traffic on the canary, the rollout is closed" {
     start_roll_out
-    wait_for 'rollout .* canary at 25'
+    wait_said 'rollout .* canary at 25'
     [[ $(weight canary1) -gt 0 ]]
     kill -TERM "$canary_pid"
     ends_with 20
@@ -170,7 +110,7 @@ nothing_lost() {
 
 @test "the canary dies during the rollout: its health aborts it, exit 20" {
     start_roll_out
-    wait_for 'rollout .* canary at 25'
+    wait_said 'rollout .* canary at 25'
     stack stop canary1
     ends_with 20
     all_on_stable
@@ -178,7 +118,7 @@ nothing_lost() {
 }
 
 @test "the deploy command fails: exit 1, the balancer was not touched" {
-    run "$canary" --policy policy.yaml --set "SERVICE=$SERVICE" --db haldane.db --log-dir logs --deploy false
+    run "$canary" --policy policy.yaml --set "SERVICE=$SERVICE" --db haldane.db --log-dir "$records" --deploy false
     [[ $status -eq 1 ]]
     all_on_stable
 }
@@ -188,12 +128,12 @@ nothing_lost() {
     [[ $status -eq 0 ]]
     all_on_stable
     ! canary_runs || false
-    [[ ! -e haldane.db && ! -e logs ]]
+    [[ ! -e haldane.db && ! -e $records ]]
 }
 
 @test "Prometheus is gone during the rollout: waited for, then back on stable" {
     start_roll_out -- --max-unreachable 5s
-    wait_for 'rollout .* canary at 25'
+    wait_said 'rollout .* canary at 25'
     stack stop prometheus
     local code=0
     wait "$canary_pid" || code=$?
@@ -205,11 +145,11 @@ nothing_lost() {
 
 @test "the balancer is gone during the rollout: exit 69, loud, with the commands for a person" {
     start_roll_out -- --max-unreachable 5s
-    wait_for 'rollout .* canary at 25'
+    wait_said 'rollout .* canary at 25'
     stack stop load
     stack stop haproxy
     ends_with 69
-    grep -q 'THE CANARY MAY STILL GET TRAFFIC' logs/*-policy-*/canary.log
-    grep -q "haldane traffic stable $(pwd)/policy.yaml" logs/*-policy-*/canary.log
+    said 'THE CANARY MAY STILL GET TRAFFIC'
+    said "haldane traffic stable $(pwd)/policy.yaml"
     canary_runs
 }

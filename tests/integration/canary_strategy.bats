@@ -18,9 +18,11 @@ teardown_file() {
 }
 
 setup() {
-    cd "$BATS_TEST_TMPDIR" || return 1
+    # Stable is what the test before has made of it.
+    # shellcheck disable=SC2034 # for stack_mend
+    ((BATS_TEST_NUMBER == 1)) || stack_replaced=yes
+    deployment_begin
     canary=$stack_source/deployment/canary.sh
-    export SERVICE=shop-$BATS_TEST_NUMBER HALDANE_DB=$BATS_TEST_TMPDIR/haldane.db
     policy_write "${by_map/@RUN@/$DEMO_RUN}"
     settings_write
     stack load --post-share 50%
@@ -28,12 +30,7 @@ setup() {
 }
 
 teardown() {
-    stack stop load
-    stack stop canary1
-    # shellcheck disable=SC2034 # for stack_mend
-    stack_replaced=yes
-    stack_mend
-    tail -n 60 "$records"/*/canary.log 2>/dev/null || true
+    deployment_end
 }
 
 # Everybody is served by stable, and stable is the new version.

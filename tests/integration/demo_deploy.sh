@@ -20,12 +20,30 @@ port() {
     printf '%s\n' "${!name}"
 }
 
-# launch NAME COMMAND...: as stack.sh knows its processes.
+# launch NAME COMMAND...: as stack.sh knows its processes; sets `launched`. Each writes down its own number before it
+# becomes the program, so that none is left that nobody knows if we are killed in between. The settings of a deployment,
+# which are in our environment, are no business of a server.
 launch() {
     local name=$1
     shift
-    HALDANE_DEMO="$DEMO_RUN/$name" setsid "$@" >>"$DEMO_RUN/$name.log" 2>&1 </dev/null &
-    echo $! >"$DEMO_RUN/$name.pid"
+    (
+        echo "$BASHPID" >"$DEMO_RUN/$name.pid"
+        exec env -i PATH="$PATH" HALDANE_DEMO="$DEMO_RUN/$name" setsid "$@"
+    ) >>"$DEMO_RUN/$name.log" 2>&1 </dev/null 3>&- &
+    launched=$!
+}
+
+# wait_ready SERVER: until the one that was launched answers. Another one at its port would not do.
+wait_ready() {
+    local try url
+    url=http://127.0.0.1:$(port "$1")/readyz
+    for ((try = 0; try < 100; try++)); do
+        kill -0 "$launched" 2>/dev/null || break
+        ! curl -fsS --noproxy '*' -o /dev/null "$url" 2>/dev/null || return 0
+        sleep 0.1
+    done
+    echo "$1 is not ready: $(tail -n 1 "$DEMO_RUN/$1.log")" >&2
+    return 1
 }
 
 # Until HAProxy sees the server up, in whichever backend.
@@ -41,17 +59,14 @@ wait_up() {
 }
 
 deploy() {
-    local slot=$1 version=$2 server try
+    local slot=$1 version=$2 server
     shift 2
     for server in $(servers "$slot"); do
         "$demo/stack.sh" stop "$server"
         launch "$server" "$HALDANE_BUILD/compose/haldane-demo-shop" --listen "127.0.0.1:$(port "$server")" \
             --version "$version" --failure-share "${DEMO_FAILURE_SHARE:-0%}" \
             --latency-median "${DEMO_LATENCY_MEDIAN:-10ms}" "$@"
-        for ((try = 0; try < 100; try++)); do
-            ! curl -fsS --noproxy '*' -o /dev/null "http://127.0.0.1:$(port "$server")/readyz" 2>/dev/null || break
-            sleep 0.1
-        done
+        wait_ready "$server"
         wait_up "$server"
     done
 }

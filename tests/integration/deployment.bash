@@ -1,14 +1,38 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154,SC2034 # variables of stack.bash and of the test file
 #
-# The deployment scripts against the demo's stack: settings in a file, in which every command is one of ours here. A
-# test file loads this after `stack`. The stack has two stable shops, a canary and HAProxy by map or by weights.
+# The deployment scripts against the demo's stack: a policy, settings in a file, in which every command is one of ours
+# here, and what must hold of the users and the records. A test file loads this after `stack`. The stack has two stable
+# shops, a canary and HAProxy by map or by weights.
 
-# policy_write TRAFFIC: policy.yaml, with short looks and wide margins, so that a verdict takes seconds.
+# deployment_begin: for setup. Each test has its own folder, service, store and records.
+deployment_begin() {
+    cd "$BATS_TEST_TMPDIR" || return 1
+    export SERVICE=shop-$BATS_TEST_NUMBER HALDANE_DB=$BATS_TEST_TMPDIR/haldane.db
+    records=$BATS_TEST_TMPDIR/records
+    stack_mend
+}
+
+# deployment_end: for teardown. What the scripts said is shown if the test failed.
+deployment_end() {
+    stack stop load
+    stack_end canary1
+    tail -n 60 "$records"/*/*.log 2>/dev/null || true
+}
+
+# A stopped or replaced part of the stack is started again.
+stack_mend() {
+    if stack status | grep -Eq '^(haproxy|prometheus|stable1|stable2) -' || [[ -n ${stack_replaced:-} ]]; then
+        stack stop
+        stack start
+    fi
+}
+
+# policy_write TRAFFIC [SERVICE]: policy.yaml, with short looks and wide margins, so that a verdict takes seconds.
 policy_write() {
     cat >"$BATS_TEST_TMPDIR/policy.yaml" <<END
 version: 1
-service: $SERVICE
+service: ${2:-$SERVICE}
 prometheus: {url: "http://127.0.0.1:$DEMO_PROMETHEUS_PORT"}
 tracks:
   stable: 'track="stable"'
@@ -31,7 +55,7 @@ metrics:
     total: 'http_requests_total{job="shop",\$track}'
     failed: 'http_requests_total{job="shop",code=~"5..",\$track}'
     abort_above: {ratio: 1.1}
-    promote_below: {ratio: 2, absolute: 5%}
+    promote_below: {ratio: 2, absolute: 10%}
     critical: true
 END
 }
@@ -47,7 +71,6 @@ by_weights="  backend: shop
 settings_write() {
     local source=$stack_source line
     settings_file=$BATS_TEST_TMPDIR/deployment.conf
-    records=$BATS_TEST_TMPDIR/records
     cat >"$settings_file" <<END
 PROJECT=demo
 COMPOSE_FILES=
@@ -96,14 +119,14 @@ END
     done
 }
 
-# record_of STRATEGY: the newest.
+# record_of STRATEGY: the newest record.
 record_of() {
     find "$records" -mindepth 1 -maxdepth 1 -type d -exec test -e {}/"$1.log" \; -print | sort | tail -n 1
 }
 
 # said TEXT: in a log of the records.
 said() {
-    grep -qr -- "$1" "$records" --include='*.log'
+    grep -qr --include='*.log' -e "$1" "$records"
 }
 
 # wait_said TEXT
@@ -125,12 +148,4 @@ nothing_lost() {
 
 canary_runs() {
     stack status | grep -q '^canary1 [0-9]'
-}
-
-# A stopped or replaced part of the stack is started again, for the next test.
-stack_mend() {
-    if stack status | grep -Eq '^(haproxy|prometheus|stable1|stable2) -' || [[ -n ${stack_replaced:-} ]]; then
-        stack stop
-        stack start
-    fi
 }

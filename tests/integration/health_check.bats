@@ -87,10 +87,10 @@ start_alertmanager() {
         --storage.path="$BATS_TEST_TMPDIR/alerts" --web.listen-address="127.0.0.1:$ALERTS_PORT" \
         --cluster.listen-address="127.0.0.1:$CLUSTER_PORT" --log.level=warn
     wait_http "http://127.0.0.1:$ALERTS_PORT/-/ready"
-    alert Watchdog none
+    alert Watchdog none "$(date -u -d '+1 day' +%FT%TZ)"
 }
 
-# alert NAME SEVERITY [END]: fires until then, or for minutes.
+# alert NAME SEVERITY [END]: fires until then, or for minutes. Alertmanager has it when this returns.
 alert() {
     local ends=${3:+,\"endsAt\":\"$3\"}
     curl -fsS --noproxy '*' -H 'Content-Type: application/json' "http://127.0.0.1:$ALERTS_PORT/api/v2/alerts" \
@@ -217,8 +217,9 @@ found() {
         sleep 1.5
         redis_start
     ) 3>&- &
+    local mended=$!
     run -0 --separate-stderr check --only cache --wait 20s --format json
-    wait
+    wait "$mended" # and for it alone: bats has a child of its own, which watches the time
     [ "$(jq -r .status <<<"$output")" = healthy ]
     [[ $stderr == *"degraded, waiting for: cache redis"* ]]
     databases_kill redis

@@ -17,12 +17,10 @@ teardown_file() {
 }
 
 setup() {
-    cd "$BATS_TEST_TMPDIR" || return 1
+    deployment_begin
     rollback=$stack_source/deployment/rollback.sh
-    export SERVICE=shop-$BATS_TEST_NUMBER HALDANE_DB=$BATS_TEST_TMPDIR/haldane.db
     policy_write "${by_map/@RUN@/$DEMO_RUN}"
     settings_write
-    stack_mend
     haldane traffic stable policy.yaml
     stack load --post-share 30%
     stack_seen
@@ -30,9 +28,7 @@ setup() {
 
 teardown() {
     haldane abort "$SERVICE" --reason 'the test is over' >/dev/null 2>&1 || true
-    stack stop load
-    stack stop canary1
-    tail -n 40 "$records"/*/*.log 2>/dev/null || true
+    deployment_end
 }
 
 # A canary that has a quarter of the traffic, by a rollout that is under way.
@@ -228,4 +224,54 @@ file_says_0() {
         [[ $status -eq 64 ]]
         [[ $output == *'see rollback.sh --help'* ]]
     done
+}
+
+@test "a canary that is down by itself is no proof: it may be up again in a moment, with its share" {
+    canary_at_25
+    stack_end canary1
+    settings_write HALDANE_COMMAND=/nowhere/haldane BALANCER_COMMAND=false BALANCER_SHELL=false STOP_COMMAND=false
+    roll_back --now
+    [[ $status -eq 69 ]]
+    [[ $output == *'25.00 % for canary'* ]]
+    ! proven || false
+}
+
+@test "what a killed deployment left running is ended, and its record closed" {
+    local folder=$records/20260101T000000Z-policy-1 child
+    mkdir -p "$folder"
+    echo '{"strategy":"canary","name":"policy","stage":"deployed"}' >"$folder/state.json"
+    setsid sleep 300 3>&- &
+    child=$!
+    sleep 0.1
+    echo "$child $(cut -d ' ' -f 22 "/proc/$child/stat")" >"$folder/.child"
+    roll_back
+    [[ $status -eq 0 ]]
+    ! kill -0 "$child" 2>/dev/null || false
+    jq -e '.outcome == "on_stable"' "$folder/state.json"
+}
+
+@test "--to: a deployment that lives is waited for; a version that cannot be brought is told, and no alarm is made of it" {
+    local folder=$records/20260101T000000Z-policy-1 holder
+    mkdir -p "$folder" state
+    echo '{"strategy":"canary","name":"policy","stage":"deployed"}' >"$folder/state.json"
+    printf 'STABLE=v1\nLAST_GOOD=v1\n' >state/versions
+    flock "$records/.policy.lock" sleep 2 3>&- &
+    holder=$!
+    sleep 0.2
+    settings_write "DEPLOY_COMMAND=echo the stack is being changed; exit 75"
+    roll_back --to v1.1 --now
+    [[ $status -eq 1 ]]
+    [[ $output == *'waiting for the deployment'*'ALL TRAFFIC IS PROVEN TO BE ON stable, BUT IT IS NOT AT VERSION v1.1'* ]]
+    [[ $output != *'NOT PROVEN'* ]]
+    jq -e '.outcome == "unfinished" and .exit_code == 1' "$(record_of rollback)/record.json"
+    wait "$holder"
+}
+
+@test "--to previous: afterwards the memory calls it the last good one, and knows none before it" {
+    mkdir -p state
+    printf 'STABLE=v2\nLAST_GOOD=v2\nPREVIOUS_GOOD=v1\n' >state/versions
+    roll_back --to previous
+    [[ $status -eq 0 ]]
+    grep -qx LAST_GOOD=v1 state/versions
+    ! grep -q PREVIOUS_GOOD state/versions || false
 }

@@ -16,9 +16,8 @@ teardown_file() {
 }
 
 setup() {
-    cd "$BATS_TEST_TMPDIR" || return 1
+    deployment_begin
     rollback=$stack_source/deployment/rollback.sh
-    export SERVICE=shop-$BATS_TEST_NUMBER HALDANE_DB=$BATS_TEST_TMPDIR/haldane.db
     policy_write "$by_weights"
     settings_write SHARE_MAP= 'BALANCER_STABLE=shop/stable1 shop/stable2' BALANCER_CANARY=shop/canary1 \
         PROOF_HEADER=X-LB-Track 'PROOF_VALUE={slot}'
@@ -30,9 +29,7 @@ setup() {
 }
 
 teardown() {
-    stack stop load
-    stack stop canary1
-    tail -n 40 "$records"/*/*.log 2>/dev/null || true
+    deployment_end
 }
 
 roll_back() {

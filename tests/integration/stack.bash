@@ -38,11 +38,35 @@ stack_seen() {
     return 1
 }
 
-# stack_stop: for teardown_file.
+# stack_end NAME: at once. A shop that nobody asks any more need not drain.
+stack_end() {
+    local pid
+    pid=$(stack status | sed -n "s/^$1 \([0-9]*\) .*/\1/p")
+    [[ -z $pid ]] || kill -KILL "$pid" 2>/dev/null || true
+    stack stop "$1"
+}
+
+# stack_stop: for teardown_file. What is left behind would be at somebody's port: it is ended, and the file fails.
 stack_stop() {
+    local left='' try
     [[ -n ${DEMO_RUN:-} ]] || return 0
     stack stop
+    for ((try = 0; try < 30; try++)); do
+        left=$(stack_processes)
+        [[ -n $left ]] || break
+        sleep 0.1
+    done
+    if [[ -n $left ]]; then
+        # shellcheck disable=SC2086 # one word a process
+        ps -o pid=,args= -p "${left//$'\n'/,}" && kill -KILL $left
+        return 1
+    fi
     rm -rf -- "$DEMO_RUN"
+}
+
+# stack_processes: the numbers of all that carry this stack's mark, known to it or not.
+stack_processes() {
+    grep -lsz "^HALDANE_DEMO=$DEMO_RUN/" /proc/[0-9]*/environ | tr -dc '0-9\n' || true
 }
 
 # balancer COMMAND: asks HAProxy itself, past haldane.
