@@ -28,6 +28,8 @@ source "$here/lib/process.sh"
 source "$here/lib/health.sh"
 # shellcheck source=deployment/lib/versions.sh
 source "$here/lib/versions.sh"
+# shellcheck source=deployment/lib/places.sh
+source "$here/lib/places.sh"
 # shellcheck source=deployment/lib/record.sh
 source "$here/lib/record.sh"
 # shellcheck source=deployment/lib/haldane.sh
@@ -58,6 +60,7 @@ rollout=''     # haldane's id, once there is one
 stage=checking # checking, deployed, shifted, switched, ended: what has to be undone if we fail here
 outcome=failed # how the record calls the end
 scratch=''     # answers of haldane; kept apart from the record, which may be on a full disk
+logs=''        # where the output of commands goes: the record, or if there is none, scratch
 judged_since=0 # when the first request went to the new colour, Unix seconds
 smoked=''      # the new colour was tried with all of the traffic
 
@@ -143,12 +146,8 @@ prepare() {
     max_unreachable=$(duration_seconds "$MAX_UNREACHABLE")
     poll=$CANARY_POLL
     health=$BLUE_GREEN_HEALTH
-    scratch=$(mktemp -d) || fail 74 "no temporary directory can be made"
-    trap 'remove_scratch' EXIT
-}
-
-remove_scratch() {
-    [[ -z $scratch ]] || rm -rf -- "$scratch"
+    scratch_make blue-green || fail 74 "no temporary directory can be made, not even in memory"
+    logs=$scratch
 }
 
 # --- Before anything is changed --------------------------------------------------------------------------------------
@@ -180,7 +179,7 @@ of_colour() {
 
 # setting_run COMMAND FILE: a command of the settings, in the folder at which its paths begin. What it prints is kept.
 setting_run() {
-    run_until_interrupted env --chdir="$root" bash -c "$1" >>"$record/$2" 2>&1
+    run_until_interrupted env --chdir="$root" bash -c "$1" >>"$logs/$2" 2>&1
 }
 
 deploy_idle() {
@@ -192,8 +191,17 @@ deploy_idle() {
     setting_run "$DEPLOY_COMMAND" deploy.log || status=$?
     stop_if_interrupted
     ((status == 0)) || did_not_come_up "the deploy command failed with exit code $status; see $record/deploy.log"
-    stable_proven || did_not_come_up "the balancer does not show that $idle gets no traffic"
+    stable_proven || did_not_come_up "the balancer does not show that $(what_is_missing)"
     log "deployed"
+}
+
+# Why stable_proven has failed.
+what_is_missing() {
+    if [[ -n $stable_down ]]; then
+        printf 'a server of %s is up\n' "$live"
+    else
+        printf '%s gets no traffic\n' "$idle"
+    fi
 }
 
 try_idle() {
@@ -307,7 +315,7 @@ looked() {
 # A header that means nothing: as users come in.
 front_door() {
     HEADER='X-Smoke-Test: switched' run_to_end env --chdir="$root" timeout --kill-after=5 \
-        "$(duration_seconds "$BLUE_GREEN_SMOKE_TIMEOUT")" bash -c "$SMOKE_COMMAND" >>"$record/smoke-switched.log" 2>&1
+        "$(duration_seconds "$BLUE_GREEN_SMOKE_TIMEOUT")" bash -c "$SMOKE_COMMAND" >>"$logs/smoke-switched.log" 2>&1
 }
 
 # haldane has ended its rollout with all traffic on the new colour. What comes now can be done again by --resume.
@@ -348,21 +356,22 @@ give_up_switched() {
     log "error: $2. What the balancer says: $(by_hand traffic get "$policy" --format json)"
     log "to go on: blue-green.sh --resume; to return: blue-green.sh --back, or rollback.sh"
     stage=ended
-    log "exit code $1; record: $record"
-    remove_scratch
+    log "exit code $1; record: ${record:-none}"
+    scratch_remove
     exit "$1" # the record stays open, for --resume
 }
 
 settle_switch() {
     local drained=yes
     remember_switch || give_up_switched 74 "which colour is live cannot be written to $STATE_DIR"
+    record_set good "$idle" || true
     log "switched: $idle has all of the traffic, version $version"
     phase drain
     if ! ask traffic drain stable "$policy" --timeout "$DRAIN_TIMEOUT"; then
         log "warning: $live still works on requests after $DRAIN_TIMEOUT; it is left running"
         drained=''
     fi
-    if [[ -n $stop_old && -n $drained ]]; then
+    if [[ -n $stop_old && -n $drained ]] && new_colour_serves; then
         stop_old_colour
     else
         keep_colour "$live"
@@ -371,8 +380,20 @@ settle_switch() {
     conclude switched 0 "switched from $live to $idle"
 }
 
+# Asked in the last moment before the old colour is stopped.
+new_colour_serves() {
+    switched_proven && [[ $(field canary_up) != 0 ]] && return
+    log "WARNING: $live is not stopped, as was asked for: the balancer does not show that $idle serves everybody." \
+        "See blue-green.sh --status"
+    return 1
+}
+
 remember_switch() {
     record_version "$idle" "$version" && record_live "$idle" && record_good "$version"
+}
+
+remember_return() {
+    record_version "$idle" "$version" && record_live "$idle" && record_return "$version"
 }
 
 stop_old_colour() {
@@ -420,6 +441,7 @@ call_a_person() {
     log "$idle MAY STILL GET TRAFFIC. The way back to $live could not be proven. A person is needed, now."
     log "1. Is the balancer running, and may this user use its socket? What it says:"
     log "     $(by_hand traffic get "$policy" --format json)"
+    [[ -z $stable_down ]] || log "   No server of $live is up. Bring it back first: $here/stack.sh restart $live"
     log "2. Put all traffic on $live, and see that the weight is 0:"
     log "     $(by_hand traffic stable "$policy")"
     [[ -z $rollout ]] || log "3. Close the rollout, so that the next one can begin:"
@@ -450,8 +472,8 @@ finish() {
     stage=ended
     archive_report
     record_write "$outcome" "$1"
-    log "exit code $1; record: $record"
-    remove_scratch
+    log "exit code $1; record: ${record:-none}"
+    scratch_remove
     exit "$1"
 }
 
@@ -471,7 +493,7 @@ on_exit() {
             conclude failed 70 "blue-green.sh failed"
             ;;
     esac
-    remove_scratch
+    scratch_remove
     exit "$code"
 }
 
@@ -484,6 +506,12 @@ open_record() {
     log "record: $record"
 }
 
+# The way back does not wait for a disk with room.
+open_record_if_possible() {
+    record_try blue-green "$SERVICE" || record_opened 75
+    [[ -z $record ]] || record_opened 0
+}
+
 record_opened() {
     case $1 in
         0) ;;
@@ -491,8 +519,8 @@ record_opened() {
         66) fail 66 "'$folder' is no record of a deployment" ;;
         *) fail "$1" "no record can be written to $RECORDS_DIR" ;;
     esac
-    stop_file=$record/stop
-    child_file=$record/child
+    logs=$record
+    process_files "$record"
     note "blue-green.sh $(quoted "${command_line[@]}")"
 }
 
@@ -544,6 +572,7 @@ deploy_and_switch() {
     record_set version "$version"
     record_set live "$live"
     record_set idle "$idle"
+    record_set good "$live" # where rollback.sh returns to
     record_set at_once "$at_once"
     record_set stop_old "$stop_old"
     phase pre-flight
@@ -566,7 +595,7 @@ do_back() {
         [[ -z $dry_run ]] || would "abort the rollout: $(by_hand abort "$rollout" --reason TEXT)"
         confirm printf 'Abort the rollout %s.\n' "$rollout"
         exec </dev/null
-        open_record
+        open_record_if_possible
         attend abort_under_way
     fi
     find_live_or_fail
@@ -579,7 +608,7 @@ do_back() {
         would "return from $live to $idle, version $version: $(by_hand traffic switch canary "$policy")"
     confirm printf 'Return from %s to %s, version %s.\n' "$live" "$idle" "$version"
     exec </dev/null
-    open_record
+    open_record_if_possible
     attend go_back
 }
 
@@ -606,13 +635,12 @@ abort_under_way() {
 # The kept colour was live and was watched: nothing is judged again, so that this is quick.
 go_back() {
     trap 'on_exit' EXIT
-    record_set version "$version"
-    record_set live "$live"
-    record_set idle "$idle"
+    record_set version "$version" live "$live" idle "$idle" good "$idle" ||
+        log "warning: what is done cannot be written to $record"
     phase back
     log "returning from $live to $idle, version $version"
-    health_ok "$health" "$record/health.log" ||
-        log "warning: the health check of $idle fails: $(tail -n 1 -- "$record/health.log" 2>/dev/null || true)"
+    health_ok "$health" "$logs/health.log" ||
+        log "warning: the health check of $idle fails: $(tail -n 1 -- "$logs/health.log" 2>/dev/null || true)"
     stage=ended
     ask traffic switch canary "$policy" --format json || true
     if ! switched_proven; then
@@ -621,12 +649,12 @@ go_back() {
         conclude failed 69 "the balancer did not switch"
     fi
     telemetry switched from="$live" to="$idle"
-    remember_switch || log "warning: which colour is live cannot be written to $STATE_DIR"
+    remember_return || log "warning: which colour is live cannot be written to $STATE_DIR"
     keep_colour "$live"
     log "all traffic is on $idle, as the balancer itself says"
     phase verify
     if ! front_door; then
-        log "error: the smoke tests fail on $idle too; see $record/smoke-switched.log. The traffic stays there"
+        log "error: the smoke tests fail on $idle too; see $logs/smoke-switched.log. The traffic stays there"
         conclude failed 1 "the smoke tests fail on $idle"
     fi
     conclude switched 0 "returned from $live to $idle"
@@ -647,8 +675,7 @@ do_resume() {
     [[ -n $version && -n $live && -n $idle ]] || fail 66 "the record $record does not say what was to be deployed"
     set_roles "$live" "$idle"
     of_colour "$idle"
-    end_orphan "$child_file"
-    rm -f -- "$stop_file"
+    process_take_over "$record"
     attend take_up
 }
 
@@ -671,7 +698,7 @@ take_up() {
         promoted
     fi
     # Nothing was moved, so that everything can be done again.
-    stable_proven || give_up_switched 69 "the balancer does not show that $idle gets no traffic"
+    stable_proven || give_up_switched 69 "the balancer does not show that $(what_is_missing)"
     deploy_and_switch
 }
 
@@ -687,6 +714,7 @@ main() {
     options_read "$@"
     [[ -n $action ]] || usage_error "say what to do: --version, --back, --resume or --status"
     config_load "$config"
+    places_load
     prepare
     "do_$action"
 }

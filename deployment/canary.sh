@@ -10,7 +10,8 @@
 #
 # Before each step that changes something, the record says so. So a later run can take up what a killed one has left.
 #
-# One rule for stopping the canary: only when the balancer has proven that it gets no traffic.
+# One rule for stopping the canary: only when the balancer has proven that it gets no traffic. With a share of 0 it may
+# still serve everybody, in the place of a stable that is down.
 # shellcheck disable=SC2317 # the work is called by its name, through attend
 # shellcheck disable=SC2034 # variables of the libraries
 # shellcheck disable=SC2153 # settings are in capitals
@@ -97,7 +98,8 @@ with --policy and --deploy only what is given here is done.
   --promote COMMAND           brings stable to the version, when the canary has proven it
   --no-promote                end when the canary is promoted, and leave stable as it is
   --set NAME=VALUE            a setting of the policy; may be given several times
-  --supersede                 a rollout of the service that is under way goes back to stable first
+  --supersede                 a rollout of the service that is under way goes back to stable first: one that was begun
+                              without canary.sh. Another canary.sh, also one that was killed, is ended by rollback.sh
   --accept-degraded           begin although the health check says degraded
   --skip-check NAME           leave out a check before the deployment; may be given several times; it is recorded
   --db FILE                   haldane's store (default: as haldane itself chooses)
@@ -242,22 +244,6 @@ check_tools() {
     [[ -r $policy_file && ! -d $policy_file ]] || fail 66 "the policy '$policy_file' cannot be read"
 }
 
-# A folder for answers. On a full disk, memory will do.
-make_scratch() {
-    local folder
-    for folder in "${TMPDIR:-/tmp}" /dev/shm; do
-        scratch=$(mktemp -d -- "$folder/canary.XXXXXX" 2>/dev/null) || continue
-        trap 'remove_scratch' EXIT
-        { echo >"$scratch/try"; } 2>/dev/null && return
-        remove_scratch
-    done
-    fail 74 "no temporary directory can be made"
-}
-
-remove_scratch() {
-    [[ -z $scratch ]] || rm -rf -- "$scratch"
-}
-
 # --- The record ------------------------------------------------------------------------------------------------------
 
 # One folder a deployment, and one deployment at a time for a policy: the second would deploy over the first's canary.
@@ -272,15 +258,10 @@ open_record() {
     ((status == 0)) || fail 74 "no record can be written to '$log_dir'"
     note "canary.sh $(quoted "${command_line[@]}")"
     log "record: $record"
-    watch_for_stop
+    process_files "$record"
     remember arguments "$(jq -cn '$ARGS.positional' --args -- "${command_line[@]}")" directory "$started_in" \
         HALDANE_DB "${HALDANE_DB:-}" HALDANE_SERVER "${HALDANE_SERVER:-}" config "${HALDANE_DEPLOYMENT_CONF:-}" \
         version "$version" stage "$stage"
-}
-
-watch_for_stop() {
-    stop_file=$record/stop
-    child_file=$record/.child
 }
 
 # remember KEY VALUE...: for a later run. Where that cannot be written nothing is begun; what is under way goes on.
@@ -449,9 +430,15 @@ stop_if_interrupted() {
     end_without_traffic "$(signal_exit_code)"
 }
 
+# Where the canary must be left running because stable is down, that is what counts.
 end_without_traffic() {
-    clean_up
+    clean_up || unproven
     finish "$1"
+}
+
+unproven() {
+    call_a_person
+    finish 69
 }
 
 # --- The rollout -----------------------------------------------------------------------------------------------------
@@ -504,6 +491,7 @@ promote_stable() {
     phase promote
     if read_share && ((share == 0)); then
         log "stable has all traffic already: somebody has rolled back since the promotion"
+        stable_proven || leave_on_canary "somebody has rolled back, and it is not proven that stable serves"
         ended_on_stable 20 "rolled back after the promotion"
     fi
     aim stable 'X-Canary: never'
@@ -538,7 +526,7 @@ return_traffic() {
         fi
         run_to_end sleep "$try"
     done
-    leave_on_canary "the balancer does not show that stable has its traffic back"
+    leave_on_canary "the balancer does not show that stable has its traffic back${stable_down:+: no server of it is up}"
 }
 
 # Whoever has a request with the canary gets its answer.
@@ -548,7 +536,7 @@ retire_canary() {
     ask traffic drain canary "$policy" --timeout "$drain_timeout" ||
         log "warning: it is not proven that the canary has no request left; it is stopped as any server is"
     phase cleanup
-    clean_up
+    clean_up || leave_on_canary "no server of stable is up, so that the canary serves in its place"
     outcome=promoted
     log "promoted: stable${version:+ is at version $version and} has all traffic"
     finish 0
@@ -581,8 +569,7 @@ make_way() {
     if ((status == 0)); then
         ended_on_stable 20 "rollback.sh was called"
     fi
-    call_a_person
-    finish 69
+    unproven
 }
 
 # The split is a newer rollout's now, and so may the canary be: whoever comes second has nothing to move or clean away.
@@ -598,12 +585,16 @@ ended_on_stable() {
     outcome=on_stable
     record_set reason "$2" || true
     log "all traffic is on stable, as the balancer itself says. Reason: $2"
-    clean_up
+    clean_up || unproven
     finish "$1"
 }
 
 call_a_person() {
     outcome=unproven
+    if [[ -n $stable_down ]]; then
+        call_for_stable
+        return
+    fi
     log "==================================================================================================="
     log "THE CANARY MAY STILL GET TRAFFIC. The rollback could not be proven. A person is needed, now."
     log "1. Is the balancer running, and may this user use its socket? What it says:"
@@ -625,13 +616,27 @@ call_a_person() {
     log "==================================================================================================="
 }
 
-# Only where nothing reaches the canary: see the top of this file.
+call_for_stable() {
+    record_set reason "no server of stable is up, so that the canary serves in its place" || true
+    log "==================================================================================================="
+    log "NO SERVER OF STABLE IS UP: the canary may serve everybody, whatever its share. A person is needed, now."
+    log "Do not stop the canary: it may be all that serves."
+    log "1. Bring stable back, at the version that it had: restart its servers, or deploy them again."
+    ! has_settings || log "     $here/stack.sh restart stable, or $here/rollback.sh --to last-good"
+    log "2. See that the weight is 0 and stable_up is not:"
+    log "     $(by_hand traffic get "$policy" --format json)"
+    [[ -z $cleanup ]] || log "The cleanup command was NOT run. To end the deployment: $here/canary.sh --resume=$record"
+    log "==================================================================================================="
+}
+
+# Only where nothing reaches the canary: see the top of this file. Fails if the canary is left because stable is down.
 clean_up() {
     local status=0
     [[ -n $cleanup && $stage != checking ]] || return 0
-    if [[ $stage != ended ]] && ! stable_proven; then
+    if ! stable_proven; then
         log "the cleanup command was not run: it is not proven that the canary gets no traffic: $cleanup"
-        return 0
+        [[ -z $stable_down ]]
+        return
     fi
     aim canary 'X-Canary: always'
     log "cleaning up: $cleanup"
@@ -653,7 +658,7 @@ finish() {
     archive_report
     log "exit code $1; record: $record"
     record_write "${outcome:-not_begun}" "$1"
-    remove_scratch
+    scratch_remove
     exit "$1"
 }
 
@@ -676,7 +681,7 @@ on_exit() {
             end_without_traffic 70
             ;;
     esac
-    remove_scratch
+    scratch_remove
     exit "$code"
 }
 
@@ -741,8 +746,7 @@ reopen_record() {
         log "the deployment of '$resume' has ended: $(record_get outcome), exit code $code"
         exit "$code"
     fi
-    end_orphan "$record/.child"
-    watch_for_stop
+    process_take_over "$record"
     rollout=$(record_get rollout)
     log "taking up $record, which was interrupted in stage '$(record_get stage)'"
 }
@@ -825,7 +829,7 @@ main() {
     [[ -z $resume ]] || load_record
     configure
     check_tools
-    make_scratch
+    scratch_make canary || fail 74 "no temporary directory can be made, not even in memory"
     [[ -z $dry_run ]] || only_say
     confirm
     exec </dev/null

@@ -308,7 +308,7 @@ take_away() {
     [[ -n $started && -z $keep ]] || return 0
     log 'taking everything away'
     HALDANE_DEPLOYMENT_CONF=$STATE_DIR/staging/deployment.conf take_down_staging
-    "$here/stack.sh" down --volumes >>"$record/down.log" 2>&1 </dev/null 9>&- ||
+    "$here/stack.sh" down --volumes --yes >>"$record/down.log" 2>&1 </dev/null 9>&- ||
         log "warning: the stack could not be taken down; see $record/down.log"
     for image in "$first" "$good" "$bad"; do
         docker image rm "$SHOP_IMAGE:$image" >/dev/null 2>&1 || true
@@ -317,7 +317,7 @@ take_away() {
 
 take_down_staging() {
     [[ -r $HALDANE_DEPLOYMENT_CONF ]] || return 0
-    "$here/stack.sh" down --volumes >>"$record/down.log" 2>&1 </dev/null 9>&- || true
+    "$here/stack.sh" down --volumes --yes >>"$record/down.log" 2>&1 </dev/null 9>&- || true
 }
 
 conclude() {

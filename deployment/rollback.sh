@@ -61,9 +61,10 @@ usage() {
     cat <<'END'
 usage: rollback.sh [--config FILE] [OPTION]...
 
-Puts all traffic on stable (blue/green: on the colour that is live by the record) and proves it, from any state, by
-whatever is left alive: haldane, the balancer's socket, its file, or by stopping the other side. Where all is so
-already it changes nothing and proves it. It works while canary.sh or blue-green.sh run, and ends them.
+Puts all traffic on stable (blue/green: on the colour that was live before the switch that is under way, or else is
+live) and proves it, from any state, by whatever is left alive: haldane, the balancer's socket, its file, or by stopping
+the other side. Where all is so already it changes nothing and proves it. It works while canary.sh or blue-green.sh run,
+and ends them.
 
   --config FILE   your settings (default: HALDANE_DEPLOYMENT_CONF, else deployment.conf alone)
   --to VERSION    the version that must serve afterwards; `last-good` is the one that was promoted last, `previous` the
@@ -76,8 +77,9 @@ already it changes nothing and proves it. It works while canary.sh or blue-green
   --dry-run       say how things are and what would be done; change nothing
   --help          this page
 
-Exit codes: 0 proven: all traffic is on the good side; 69 not proven (the last lines say what a person has to do);
-64 wrong usage; 65 invalid settings; 66 no such version or file; 75 another rollback.sh is at work.
+Exit codes: 0 proven: all traffic is on the good side; 1 that is proven too, but it could not be brought to the version;
+69 not proven (the last lines say what a person has to do); 64 wrong usage; 65 invalid settings; 66 no such version or
+file, or (blue/green) nobody knows which colour is the good one: say --to; 75 another rollback.sh is at work.
 END
 }
 
@@ -116,7 +118,6 @@ configure() {
     [[ -z $now ]] || way_limit=5
     call_limit=$way_limit
     find_target
-    choose_sides
 }
 
 # The version that is asked for, by its own name.
@@ -132,24 +133,108 @@ find_target() {
 choose_sides() {
     if [[ $STRATEGY == canary ]]; then
         good=stable bad=canary
-        policy=$CANARY_POLICY
+        policy=${HALDANE_POLICIES:-$POLICIES}/$CANARY_POLICY
         settings=("${user_settings[@]}")
     else
-        good=$(slot_with_traffic)
-        [[ -z $to ]] || good=$(colour_of_version)
-        bad=green
-        [[ $good == blue ]] || bad=blue
-        policy=$BLUE_GREEN_POLICY
-        settings=("LIVE=$good" "IDLE=$bad" "${user_settings[@]}")
+        policy=${HALDANE_POLICIES:-$POLICIES}/$BLUE_GREEN_POLICY
+        choose_colour
+        take_side "$good"
     fi
-    policy=${HALDANE_POLICIES:-$POLICIES}/$policy
 }
 
-# The colour with the traffic, if both have the version.
+# take_side COLOUR
+take_side() {
+    good=$1 bad=green
+    [[ $good == blue ]] || bad=blue
+    settings=("LIVE=$good" "IDLE=$bad" "${user_settings[@]}")
+}
+
+# --- Which colour is the good one ------------------------------------------------------------------------------------
+#
+# While a switch is under way it is the colour that the switch leaves, whatever the balancer shows: it may show all
+# traffic on the new one, which is watched. The switch's record knows it. Without such a record the balancer and the
+# memory of the last deployment are compared. Where they differ the balancer is believed, as blue-green.sh does, but only
+# if haldane says that no switch is under way: the memory may be of before a return that could not be written down, or of
+# another machine. Nobody is moved by a guess.
+
+# Short limits for each call: the traffic is still where it was.
+choose_colour() {
+    local remembered under_way='?' way_limit=5 call_limit=5
+    whole_colour
+    good=''
+    if [[ -n $to ]]; then
+        good=$(colour_of_version)
+        return
+    fi
+    good=$(colour_of_records) && return
+    good=''
+    remembered=$(live_slot) || remembered=''
+    [[ $remembered == blue || $remembered == green ]] || remembered=''
+    if [[ -n $remembered && ($whole == "$remembered" || -z $whole) ]]; then
+        good=$remembered
+        return
+    fi
+    [[ -z $whole ]] || under_way=$(rollout_is_under_way)
+    case $under_way:$remembered in
+        yes:?*) good=$remembered ;;
+        no:*) good=$whole ;;
+    esac
+    [[ -n $good ]] || fail 66 "nobody knows which colour is the good one: the balancer shows all traffic on" \
+        "${whole:-neither}, '$STATE_DIR/versions' says ${remembered:-nothing}, haldane on whether a switch is under" \
+        "way: $under_way. Say which: rollback.sh --to VERSION"
+    [[ -z $remembered || $good == "$remembered" ]] || log "warning: by the memory of the last deployment $remembered" \
+        "is live; the balancer says $good, no switch is under way, and the balancer is believed"
+}
+
+# Sets `whole` to the colour that by the balancer has all traffic; empty if none has, or it does not say.
+whole_colour() {
+    local found=''
+    for good in blue green; do
+        take_side "$good"
+        balancer_split
+        [[ $split != unknown ]] || break
+        [[ $split != safe ]] || found+=$good
+    done
+    whole=$found
+    [[ $split != unknown && $found != bluegreen ]] || whole=''
+}
+
+whole=''
+
+# What a switch that has not ended says of it. (Of a return that has not ended it is the colour returned to.)
+colour_of_records() {
+    local folder colour
+    while IFS= read -r folder; do
+        colour=$(jq -r '.good // ""' "$folder/state.json") || continue
+        [[ $colour == blue || $colour == green ]] || continue
+        printf '%s\n' "$colour"
+        return 0
+    done < <(record_unfinished blue-green)
+    return 1
+}
+
+# yes, no, or ? if haldane does not say.
+rollout_is_under_way() {
+    local status=0
+    ask status "$SERVICE" --format json || status=$?
+    case $status in
+        10) printf 'yes\n' ;;
+        0 | 20 | 66) printf 'no\n' ;;
+        *) printf '?\n' ;;
+    esac
+}
+
+# The colour with the traffic, if both have the version. Without the memory, the colours themselves are asked.
 colour_of_version() {
     local colour
-    for colour in "$(slot_with_traffic)" blue green; do
+    for colour in $whole blue green; do
         [[ $(version_of "$colour" || true) != "$to" ]] || {
+            printf '%s\n' "$colour"
+            return 0
+        }
+    done
+    for colour in $whole blue green; do
+        version_of "$colour" >/dev/null || [[ $(version_that_answers "$colour") != "$to" ]] || {
             printf '%s\n' "$colour"
             return 0
         }
@@ -157,28 +242,15 @@ colour_of_version() {
     fail 66 "no colour has version $to; deploy it: blue-green.sh --version $to"
 }
 
-# Answers must have a place even when the disk is full.
-make_scratch() {
-    local folder
-    for folder in "${TMPDIR:-/tmp}" /dev/shm; do
-        scratch=$(mktemp -d -- "$folder/rollback.XXXXXX" 2>/dev/null) || continue
-        trap 'rm -rf -- "$scratch"' EXIT
-        { head -c 65536 /dev/zero >"$scratch/try"; } 2>/dev/null && return
-        rm -rf -- "$scratch"
-    done
-    fail 70 "no temporary directory can be made, not even in memory"
+version_that_answers() {
+    answers 4 "$(header_of "$1")" | awk '{ print $2 }' | sort -u
 }
 
 # A rollback without a record is better than none.
 open_record() {
-    local status=0
     record_lock_wait=10
-    record_open rollback "rollback-$PROJECT" || status=$?
-    ((status != 75)) || fail 75 "another rollback.sh is at work; its record is in '$RECORDS_DIR'"
-    if ((status != 0)); then
-        record='' log_file=''
-        log "warning: no record can be written to '$RECORDS_DIR'; going on without"
-    fi
+    record_try rollback "rollback-$PROJECT" ||
+        fail 75 "another rollback.sh is at work; its record is in '$RECORDS_DIR'"
     note "rollback.sh $(quoted "${command_line[@]}")"
     record_set reason "$reason" || true
     [[ -z $to ]] || record_set version "$to" || true
@@ -213,7 +285,8 @@ way_file() {
 way_stop() {
     local status=0
     need_good_side || return 1
-    export SLOT=$bad
+    # The good side answers, by our own look: the balancer need not be asked, which may be what is broken.
+    export SLOT=$bad FORCE_STOP=yes
     run_to_end timeout --kill-after=5 120 bash -c "$STOP_COMMAND" >"$scratch/stop" 2>&1 || status=$?
     log_lines stop "$scratch/stop" || true
     return "$status"
@@ -283,16 +356,18 @@ told_answers() {
     printf '%s\n' "${text:-no answer}"
 }
 
-# Proven: every request was answered by the good side, and the balancer says that it means it so. (A side that is down
-# gets nothing today, and its share when it comes back.)
+# proven WAY: every request was answered by the good side, and the balancer says that it means it so. After `stop` it
+# will do that the balancer sees all of the other side down: what was stopped stays so. What is down by itself may be up
+# again in a moment, and then gets its share.
 proven() {
-    local answered count
+    local way=$1 answered count
+    side=''
     balancer_split
     if [[ $split != safe ]]; then
         why="the balancer says of the split: $split"
+        [[ $way == stop ]] || return 1
         balancer_side "$bad"
-        # Nothing to ask the users' way for.
-        [[ $side == down || $split == unknown ]] || return 1
+        [[ $side == down ]] || return 1
     fi
     answered=$(answers "$requests" | tally) || true
     count=$(good_answers <<<"$answered")
@@ -301,7 +376,6 @@ proven() {
         why="of $requests requests $count were answered by $good: $(told_answers "$answered")"
         return 1
     fi
-    [[ $split == safe || $side == down ]] || return 1
     log "proof: all $requests requests were answered by $good ($(told_answers "$answered"))"
     served=$(awk 'NF { print $3 }' <<<"$answered" | sort -u)
     [[ $split == safe ]] || log "the servers of $bad are down; the split would still give it a share." \
@@ -355,7 +429,7 @@ nothing_to_do() {
         why="the balancer does not say that $bad gets nothing (${split})"
         return 1
     }
-    proven
+    proven none
 }
 
 try_way() {
@@ -364,8 +438,8 @@ try_way() {
     log "by $way"
     "way_$way" || status=$?
     ((status == 0)) || log "by $way: it did not work (exit code $status)"
-    # Also after a failure: what was told to fail may have been done.
-    if proven; then
+    # Also after a failure: what was told to fail may have been done. But a stop that failed may have stopped nothing.
+    if proven "$([[ $status != 0 ]] || printf '%s' "$way")"; then
         used=$way
         return 0
     fi
@@ -391,23 +465,42 @@ bring_version() {
         [[ -z $to ]] || log "a promotion was interrupted, so stable is brought to the last good version, $to"
     fi
     [[ -n $to ]] || return 0
-    [[ $served == "$to" && $(version_of "$good" || true) == "$to" ]] && return
-    if [[ $STRATEGY == canary ]]; then
-        deploy_good || give_up
+    if ((${#unfinished[@]} > 0)); then
+        wait_for_deployments
+        proven "$used" || give_up
     fi
-    proven || give_up
-    [[ $served == "$to" ]] && return
-    why="$good serves version ${served//$'\n'/ and }, not $to"
-    give_up
+    if [[ $served != "$to" || $(version_of "$good" || true) != "$to" ]]; then
+        bring_good
+    fi
+    { record_version "$good" "$to" && record_return "$to"; } ||
+        log "warning: '$STATE_DIR/versions' could not be written; it does not know that $to is the last good version"
+}
+
+# Whatever comes of it, what is said of the traffic is what was found after it.
+bring_good() {
+    local wrong=''
+    if [[ $STRATEGY == canary ]]; then
+        deploy_good || wrong=$why
+    fi
+    proven "$used" || give_up
+    [[ $served == "$to" ]] || wrong=${wrong:-$good serves version ${served//$'\n'/ and }, not $to}
+    [[ -z $wrong ]] || give_up_version "$wrong"
 }
 
 deploy_good() {
-    local status=0
+    local status=0 try
+    wait_for_deployments
     phase deploy
     export SLOT=$good VERSION=$to HEADER
     HEADER=$(header_of "$good")
     log "bringing $good to version $to: $DEPLOY_COMMAND"
-    run_to_end bash -c "$DEPLOY_COMMAND" >"$scratch/deploy" 2>&1 || status=$?
+    for try in 1 2 3; do
+        status=0
+        run_to_end bash -c "$DEPLOY_COMMAND" >"$scratch/deploy" 2>&1 || status=$?
+        # Not now: somebody else changes the stack.
+        [[ $status == 75 && -z $now && $try != 3 ]] || break
+        log "not now: $(tail -n 1 -- "$scratch/deploy"); once more"
+    done
     archive "$scratch/deploy" deploy.log
     if ((status != 0)); then
         why="$good could not be brought to version $to (exit code $status): $(tail -n 1 -- "$scratch/deploy")"
@@ -425,8 +518,14 @@ stop_deployments() {
     for strategy in canary blue-green; do
         while IFS= read -r folder; do
             unfinished+=("$folder")
-            { echo "$reason" >"$folder/stop"; } 2>/dev/null || log "warning: $folder cannot be told to stop"
-            log "the deployment of $folder is told to stop"
+            { echo "$reason" >"$folder/stop"; } 2>/dev/null || [[ -e $folder/stop ]] ||
+                log "warning: $folder cannot be told to stop"
+            if record_wait "$folder" 0; then
+                log "the deployment of $folder was killed; what it left running is ended"
+                end_orphan "$folder/.child"
+            else
+                log "the deployment of $folder is told to stop"
+            fi
             [[ $(jq -r '.stage // ""' "$folder/state.json") != promoting ]] || half_promoted=yes
         done < <(record_unfinished "$strategy")
     done
@@ -434,6 +533,19 @@ stop_deployments() {
 
 unfinished=()
 half_promoted=''
+waited=''
+
+# Nothing is deployed while another deployment may still be at it.
+wait_for_deployments() {
+    local folder limit=60
+    [[ -z $waited ]] || return 0
+    waited=yes
+    [[ -z $now ]] || limit=5
+    for folder in "${unfinished[@]}"; do
+        record_wait "$folder" 0 || log "waiting for the deployment of $folder to end (at most $limit s)"
+        record_wait "$folder" "$limit" || log "warning: the deployment of $folder has not ended; going on"
+    done
+}
 
 # The record of a deployment that was killed ends here; one that runs ends its own.
 close_deployments() {
@@ -444,7 +556,7 @@ close_deployments() {
 }
 
 conclude() {
-    if [[ $STRATEGY == blue-green && $(slot_with_traffic) != "$good" ]]; then
+    if [[ $STRATEGY == blue-green && $(live_slot || true) != "$good" ]]; then
         record_live "$good" || log "warning: '$STATE_DIR/versions' could not be written"
     fi
     case $used in
@@ -457,6 +569,21 @@ conclude() {
     esac
     log "proven: all traffic is on $good${to:+, version $to}"
     finish on_stable 0
+}
+
+# The users are safe: no alarm that says otherwise.
+give_up_version() {
+    why=$1
+    log "==================================================================================================="
+    log "ALL TRAFFIC IS PROVEN TO BE ON $good, BUT IT IS NOT AT VERSION $to: $why"
+    log "It answers with version ${served//$'\n'/ and }. A person is needed, for that."
+    log "1. Mend what the first line names."
+    log "2. Then again: $here/rollback.sh${HALDANE_DEPLOYMENT_CONF:+ --config $HALDANE_DEPLOYMENT_CONF} --to $to"
+    log "==================================================================================================="
+    close_deployments
+    phase_end failed "$why"
+    record_set reason "$why" || true
+    finish unfinished 1
 }
 
 give_up() {
@@ -473,7 +600,7 @@ give_up() {
     log "4. In its file, for the next start:   $(balancer_file_text)"
     log "   and if the socket is gone, reload: $BALANCER_RELOAD_COMMAND"
     log "5. If $good answers and nothing else helped, stop $bad:"
-    log "     SLOT=$bad bash -c $(quoted "$STOP_COMMAND")"
+    log "     FORCE_STOP=yes SLOT=$bad bash -c $(quoted "$STOP_COMMAND")"
     log "6. Then again: $here/rollback.sh${HALDANE_DEPLOYMENT_CONF:+ --config $HALDANE_DEPLOYMENT_CONF}"
     log "==================================================================================================="
     phase_end failed "$why"
@@ -485,7 +612,7 @@ finish() {
     record_write "$1" "$2"
     # What was not proven must not look like something that rollback.sh could take up.
     record_set outcome "$1" || true
-    rm -rf -- "$scratch"
+    scratch_remove
     exit "$2"
 }
 
@@ -512,7 +639,8 @@ only_say() {
 main() {
     options_read "$@"
     configure
-    make_scratch
+    scratch_make rollback || fail 70 "no temporary directory can be made, not even in memory"
+    choose_sides
     [[ -z $dry_run ]] || {
         signals=$scratch/signals
         only_say

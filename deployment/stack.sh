@@ -30,18 +30,19 @@ usage: deployment/stack.sh [--config FILE] [--dry-run] COMMAND [ARGUMENT...]
   build VERSION [OPTIONS]  build the application's image of this version; OPTIONS are the demo shop's, to make a bad
                            version on purpose: build 3.0.0 '--failure-share 3%'
   up                       init and build, start everything, and wait until all is healthy
-  down [--volumes]         stop and remove everything; with --volumes also the data
+  down [--volumes [--yes]] stop and remove everything; with --volumes also the data, and only after a confirmation
   status [--format json]   each service, its state and its image
   deploy SLOT VERSION      run the migrations of the version, then bring the slot (stable, canary, blue, green) to it,
                            one server after the other
   migrate VERSION [--dry-run]
                            run the migrations of the version alone; with --dry-run list what would be applied
   restart SLOT             start the slot's servers again, one after the other
-  stop SLOT [--force]      stop the slot's servers; refused while all traffic depends on them, unless --force
+  stop SLOT [--force]      stop the slot's servers; refused while users depend on them, or if HAProxy does not say
+                           whether they do, unless --force
   versions [--format json] which version is in which slot
   reload SERVICE           haproxy, prometheus or alertmanager: take the configuration as it is now, if it is right
   balancer                 HAProxy's commands on standard input, one a line; prints HAProxy's answers
-  haldane ARGUMENT...      haldane in its container, with the variables that HALDANE_ENV names
+  haldane ARGUMENT...      haldane in its container, with the variables that HALDANE_ENV and HALDANE_SETTINGS name
   shell SERVICE COMMAND    a command of the shell in the service's container
   logs SERVICE [OPTION...] what its container wrote; options are those of docker logs
 
@@ -52,7 +53,7 @@ Options:
 
 Exit codes: 0 done; 1 something did not come up, or a migration failed; 64 wrong usage; 65 a configuration is wrong;
 66 a file cannot be read; 69 the engine or a container cannot be reached; 70 compose failed; 74 a file cannot be
-written; 75 not now; those of haldane for haldane.
+written; 75 not now; 77 not confirmed, or files are open to others; those of haldane for haldane.
 TEXT
 }
 
@@ -64,6 +65,7 @@ arguments=()
 # Of the commands.
 format=text
 volumes=''
+assume_yes=''
 force=''
 list=''
 
@@ -75,6 +77,7 @@ take_option() {
         --config) config=$2 ;;
         --dry-run) if [[ -z $command ]]; then dry_run=$2; else list=$2; fi ;;
         --volumes) volumes=$2 ;;
+        --yes) assume_yes=$2 ;;
         --force) force=$2 ;;
         --format)
             needs_one_of "$@" text json
@@ -90,10 +93,12 @@ take_command() {
     arguments=("${@:2}")
 }
 
-# own_option KIND NAME WORD...: reads the words of a command that takes one option.
-own_option() {
+# own_options KIND NAMES WORD...: reads the words of a command that takes these options; NAMES have blanks between.
+own_options() {
+    local names
     local -A options_known=()
-    takes "$1" "$2"
+    read -r -a names <<<"$2"
+    takes "$1" "${names[@]}"
     options_read "${@:3}"
 }
 
@@ -127,6 +132,7 @@ init() {
     for folder in "$STATE_DIR" "$RECORDS_DIR" "$BACKUP_DIR"; do
         [[ -d $folder ]] || change mkdir -p -- "$folder" || fail 74 "the folder '$folder' cannot be made"
     done
+    [[ -n $dry_run ]] || mark_state
     [[ -d $SECRETS_DIR ]] || change mkdir -p -m 0700 -- "$SECRETS_DIR" ||
         fail 74 "the folder '$SECRETS_DIR' cannot be made"
     [[ -n $dry_run ]] || {
@@ -138,6 +144,13 @@ init() {
     make_secret grafana_password random_password
     make_secret alert_webhook true
     make_secret tls.pem self_signed
+}
+
+# Whose memory it is, for config.sh, which refuses that of another stack. Whoever comes first has it.
+mark_state() {
+    [[ -e $STATE_DIR/project ]] || printf '%s\n' "$PROJECT" 2>/dev/null >"$STATE_DIR/project" ||
+        fail 74 "nothing can be written to '$STATE_DIR'"
+    config_own_state
 }
 
 # The files must be readable by the containers' users, so it is the folder that keeps others out.
@@ -330,8 +343,9 @@ did_not_come_up() {
 }
 
 down() {
-    own_option flag --volumes "$@"
+    own_options flag '--volumes --yes' "$@"
     need_engine
+    [[ -z $volumes || -n $dry_run ]] || confirm_loss
     take_turn
     versions_export
     # The profile of the other strategy too: nothing of the project shall be left.
@@ -339,8 +353,19 @@ down() {
         ${volumes:+--volumes} ||
         fail 70 "compose could not take the stack down"
     if [[ -n $volumes && -z $dry_run ]]; then
-        rm -f -- "$STATE_DIR/versions"
+        rm -f -- "$STATE_DIR/versions" "$STATE_DIR/project"
     fi
+}
+
+# By the stack's name, because it is the wrong stack that one is sorry for.
+confirm_loss() {
+    local reply=''
+    [[ -z $assume_yes ]] || return 0
+    [[ -t 0 && -t 2 ]] ||
+        fail 77 "not confirmed: all data of the stack $PROJECT would be deleted; --yes says so where nobody can be" \
+            "asked; nothing was changed"
+    read -r -p "This deletes the database and all other data of the stack $PROJECT. Type its name: " reply || true
+    [[ $reply == "$PROJECT" ]] || fail 77 "not confirmed; nothing was changed"
 }
 
 # ---------------------------------------------------------------------------------------------------------------- slots
@@ -386,7 +411,7 @@ migrate() {
     local status=0
     (($# > 0)) || usage_error "migrate takes a version"
     is_version "$1" || usage_error "'$1' is no version: letters, digits, '_', '.' and '-'"
-    own_option flag --dry-run "${@:2}"
+    own_options flag --dry-run "${@:2}"
     need_engine
     need_shop_image "$1"
     versions_export
@@ -422,30 +447,51 @@ restart() {
 }
 
 stop_slot() {
-    local slot=${1:-} service id
+    local slot=${1:-} service running=() why=''
     (($# > 0)) || usage_error "stop takes a slot"
     check_slot "$slot"
-    own_option flag --force "${@:2}"
+    own_options flag --force "${@:2}"
     need_engine
     take_turn
-    if [[ -z $force && -z $dry_run ]] && carries_all "$slot"; then
-        fail 75 "users depend on the slot $slot alone; move the traffic first, or say --force"
-    fi
     for service in $(slot_services "$slot"); do
-        id=$(container "$service") || continue
-        change docker stop "$id"
+        is_off "$service" || running+=("$(container "$service")")
+    done
+    ((${#running[@]} > 0)) || return 0
+    [[ -n $force || -n $dry_run ]] || why=$(why_not_stop "$slot")
+    [[ -z $why ]] || fail 75 "$why; move the traffic first, or say --force"
+    for service in "${running[@]}"; do
+        change docker stop "$service"
     done
 }
 
-# carries_all SLOT: whether users would be left without a server. The canary never does: HAProxy falls back to stable.
-carries_all() {
-    local page
-    page=$(inside haproxy curl --fail --silent --max-time 3 http://127.0.0.1:8405/haldane/share 2>/dev/null) || return 1
+is_off() {
+    [[ $(container_state "$1") =~ ^(absent|exited)$ ]]
+}
+
+# why_not_stop SLOT: prints why users would be left without a server; nothing if they would not. Only a HAProxy that
+# does not run has no users: one that does not answer may have.
+why_not_stop() {
+    local states page
+    ! is_off haproxy || return 0
+    states=$(inside haproxy balancer <<<'show servers state' 2>/dev/null) || states=''
+    page=$(inside haproxy curl --fail --silent --max-time 3 http://127.0.0.1:8405/haldane/share \
+        2>/dev/null </dev/null) || page=''
+    if [[ -z $states || -z $page ]]; then
+        printf 'HAProxy does not say whether users depend on the slot %s' "$1"
+        return
+    fi
+    # Whatever the share is, HAProxy sends everybody to the canary when no stable server is up.
     case $1 in
-        stable) [[ ! $page =~ share_bp=10000\  ]] ;;
-        blue | green) [[ $page =~ $1=[1-9] ]] ;;
-        *) return 1 ;;
+        canary) serves stable || printf 'no stable server is up: users have the canary alone' ;;
+        stable) [[ $page =~ share_bp=10000\  ]] && serves canary || printf 'users depend on the slot stable' ;;
+        *) [[ $page =~ (^|\ )$1=0\  ]] || printf 'users depend on the slot %s' "$1" ;;
     esac
+}
+
+# serves SLOT: one of its servers is up, by the caller's `states`: fields 2 backend, 4 server, 6 and 7 as below.
+serves() {
+    awk -v slot="$1" '$2 == "be_" slot && $4 ~ "^" slot "[0-9]+$" && $6 == 2 && $7 == 0 { up = 1 } END { exit !up }' \
+        <<<"$states"
 }
 
 # wait_in_balancer SERVICE: until HAProxy has the container's address of today and sends it traffic, under all of the
@@ -482,7 +528,7 @@ services_json() {
 
 status() {
     local services
-    own_option value --format "$@"
+    own_options value --format "$@"
     engine_ready || fail 69 "the Docker engine does not answer (docker version)"
     services=$(services_json)
     if [[ $format == json ]]; then
@@ -495,7 +541,7 @@ status() {
 }
 
 versions() {
-    own_option value --format "$@"
+    own_options value --format "$@"
     if [[ $format == json ]]; then
         versions_json
     else
@@ -554,7 +600,7 @@ haldane() {
     local id name status=0 variables=()
     (($# > 0)) || usage_error "haldane needs one of its commands"
     id=$(container haldane) || fail 69 "haldane has no container; deployment/stack.sh up"
-    for name in $HALDANE_ENV; do
+    for name in $HALDANE_ENV ${HALDANE_SETTINGS:-}; do
         [[ -z ${!name+set} ]] || variables+=(--env "$name")
     done
     # The record names the person, and not the container's user.

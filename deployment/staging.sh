@@ -183,27 +183,27 @@ phase_up() {
 
 # Expand now, contract later: the old version must live with the new schema.
 phase_migrations() {
-    local pending left
+    local lines left
+    [[ -n $MIGRATE_COMMAND ]] || { why='there are none: MIGRATE_COMMAND is empty' && return 0; }
     if [[ -z $base || $base == "$version" ]]; then
         why="no older version is known, so that only the migrations themselves are tried"
     fi
-    migrate --dry-run >"$record/migrations-dry-run.txt" ||
-        { why="the dry run failed; see $record/migrate.log" && return 1; }
-    pending=$(grep -c . "$record/migrations-dry-run.txt" || true)
-    migrate >>"$record/migrate.log" || { why="they failed; see $record/migrate.log" && return 1; }
-    migrate >>"$record/migrate.log" || { why="run again they fail; see $record/migrate.log" && return 1; }
-    migrate --dry-run >"$record/migrations-left.txt" || { why="the dry run failed afterwards" && return 1; }
+    pending migrations-dry-run.txt || { why="the dry run failed; see $record/migrate.log" && return 1; }
+    setting migrate.log "$MIGRATE_COMMAND" || { why="they failed; see $record/migrate.log" && return 1; }
+    setting migrate.log "$MIGRATE_COMMAND" || { why="run again they fail; see $record/migrate.log" && return 1; }
+    pending migrations-left.txt || { why="the dry run failed afterwards; see $record/migrate.log" && return 1; }
+    lines=$(grep -c . "$record/migrations-dry-run.txt" || true)
     left=$(diff <(sort "$record/migrations-dry-run.txt") <(sort "$record/migrations-left.txt") | grep -c '^>' || true)
     ((left == 0)) || { why="$left are pending after they were run; see $record/migrations-left.txt" && return 1; }
     [[ -n $base && $base != "$version" ]] || return 0
     VERSION=$base setting old-version.log "$SMOKE_COMMAND" ||
         { why="version $base does not work with the schema of $version; see $record/old-version.log" && return 1; }
-    why="$pending lines of a dry run, run, run again; version $base works with the new schema"
+    why="$lines lines of a dry run, run, run again; version $base works with the new schema"
 }
 
-# The job of the version's own image, as `stack.sh deploy` runs it.
-migrate() {
-    SHOP_MIGRATE_VERSION=$version compose run --rm -T migrate "$@" 2>>"$record/migrate.log" </dev/null 9>&-
+# pending FILE: what would be applied.
+pending() {
+    run_until_interrupted env --chdir="$root" bash -c "$MIGRATE_DRY_COMMAND" >"$record/$1" 2>>"$record/migrate.log"
 }
 
 phase_deploy() {
@@ -284,7 +284,7 @@ phase_security() {
 take_down() {
     [[ -n $started && -z $keep ]] || return 0
     log "taking the staging stack down"
-    "$here/stack.sh" down --volumes >>"$record/down.log" 2>&1 9>&- </dev/null ||
+    "$here/stack.sh" down --volumes --yes >>"$record/down.log" 2>&1 9>&- </dev/null ||
         log "warning: it could not be taken down; see $record/down.log"
 }
 

@@ -28,6 +28,7 @@ config_load() {
     export HALDANE_DEPLOYMENT_CONF=$config_file
     config_check
     config_resolve
+    config_own_state
 }
 
 # config_read FILE WHOSE: one NAME=value a line.
@@ -126,6 +127,14 @@ config_resolve() {
             *_COMMAND) [[ ! ${!name} =~ ^[^/[:blank:]]+/ ]] || printf -v "$name" '%s' "$root/${!name}" ;;
         esac
     done
+}
+
+# Two stacks with one memory would take each other's versions for their own. `stack.sh init` writes whose it is.
+config_own_state() {
+    local owner
+    { read -r owner <"$STATE_DIR/project"; } 2>/dev/null || return 0
+    [[ $owner == "$PROJECT" ]] ||
+        config_wrong STATE_DIR "the stack '$owner' has its memory there; give the stack '$PROJECT' a folder of its own"
 }
 
 config_absolute() {

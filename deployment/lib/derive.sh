@@ -26,7 +26,7 @@ config_derive() {
 # What must be of the stack itself, and not of the one that the user's configuration speaks of.
 # shellcheck disable=SC2034 # the caller's
 derived_places=(SHOP_URL= SHOP_TLS_URL= OPS_URL= PROMETHEUS_URL= ALERTMANAGER_URL= DATABASE_COMMAND= CACHE_COMMAND=
-    READINESS_URLS= HEALTH_ENDPOINTS= TELEMETRY_TEXTFILE= BACKUP_COPY_COMMAND= CERTIFICATE_FILE=)
+    READINESS_URLS= HEALTH_ENDPOINTS= BACKUP_COPY_COMMAND= CERTIFICATE_FILE=)
 
 # derived_folders FOLDER: its folders, all in one; prints NAME=VALUE lines.
 derived_folders() {

@@ -18,7 +18,8 @@ call_limit=${HALDANE_CALL_LIMIT:-120}
 ask() {
     local status=0
     ask_into "$scratch/answer" "$@" || status=$?
-    answer=$(<"$scratch/answer") || answer=''
+    # cat: where the file is missing, bash's own `<` would end the script, whatever stands behind it.
+    answer=$(cat -- "$scratch/answer" 2>/dev/null) || answer=''
     note "haldane $(quoted "$@"): exit $status ${answer//$'\n'/ }"
     return "$status"
 }
@@ -120,10 +121,17 @@ read_share() {
     [[ $share =~ ^[0-9]+$ ]] || return 70
 }
 
-# Proof, not hope: the balancer itself says that the canary gets nothing.
+stable_down='' # not empty: when the proof was last asked for, no server of stable was up
+
+# Proof, not hope: the balancer itself says that the canary gets nothing, and that a server of stable is up. Without the
+# second the first proves nothing: a balancer that finds stable down may send everybody to the canary, whatever its
+# share. (Without health checks nobody knows what is up; then it is not held against stable.)
 stable_proven() {
     local share=''
-    read_share && [[ $share == 0 ]]
+    stable_down=''
+    read_share || return
+    [[ $(field stable_up) != 0 ]] || stable_down=yes
+    [[ $share == 0 && -z $stable_down ]]
 }
 
 # The state of the rollout after an abort: of its answer, or of the record if the abort was refused.
@@ -136,8 +144,12 @@ state_now() {
 # 3 when a newer rollout took the split, 1 when nothing helped. Two ways, tried in turn: the rollout's own abort, which
 # also records it, and moving the traffic by hand, which needs no store. Signals are not listened to here: this is what
 # they ask for.
+#
+# A person is called (`call_a_person`, of the caller) as soon as the first try has failed, and not after the last: with
+# an engine that hangs each call takes its whole time. For the same reason a call has less of it here.
 roll_back() {
-    local reason=$1 try
+    local reason=$1 try limit=$call_limit
+    local call_limit=$((limit < 20 ? limit : 20))
     log "rolling back: $reason"
     for try in 1 2 3; do
         if [[ -n $rollout ]]; then
@@ -146,15 +158,17 @@ roll_back() {
                 promoted) return 2 ;;
                 superseded) return 3 ;;
             esac
-            stable_proven && return 0
+            ! stable_proven || break
         fi
         ask traffic stable "$policy" || true
         if stable_proven; then
             [[ -z $rollout ]] || log "the rollout could not be closed; later: $(by_hand abort "$rollout" --reason TEXT)"
-            return 0
+            break
         fi
-        log "the balancer does not show a canary share of 0 yet (try $try of 3)"
+        log "it is not proven yet that stable has all traffic${stable_down:+: none of its servers is up} (try $try of 3)"
+        ((try < 3)) || return 1
+        ((try > 1)) || call_a_person
         run_to_end sleep "$try"
     done
-    return 1
+    ((try == 1)) || log "PROVEN AFTER ALL (try $try of 3): what was called for above need not be done"
 }

@@ -16,6 +16,38 @@ stop_file=''  # whoever makes this file asks for the same as a signal does; roll
 child_file='' # says who the child is, for one that outlives this script
 child=''
 
+# scratch_make NAME: sets `scratch`, a folder for answers that is gone when the script ends. When the disk is full, memory
+# will do. Fails if there is neither.
+scratch_make() {
+    local folder
+    for folder in "${TMPDIR:-/tmp}" /dev/shm; do
+        scratch=$(mktemp -d -- "$folder/$1.XXXXXX" 2>/dev/null) || continue
+        trap 'scratch_remove' EXIT
+        { head -c 65536 /dev/zero >"$scratch/try" && rm -- "$scratch/try"; } 2>/dev/null && return
+        scratch_remove
+    done
+    scratch=''
+    return 1
+}
+
+scratch_remove() {
+    [[ -z $scratch ]] || rm -rf -- "$scratch"
+}
+
+# process_files FOLDER: where others leave their request to stop, and find our child.
+process_files() {
+    stop_file=$1/stop
+    child_file=$1/.child
+}
+
+# process_take_over FOLDER: the same, in place of a script that was killed. Its child is ended, and what it was asked for
+# is done with.
+process_take_over() {
+    process_files "$1"
+    end_orphan "$child_file"
+    rm -f -- "$stop_file"
+}
+
 # attend COMMAND...: runs the work (a function) to its end, whatever signals come, and ends the script with its exit
 # code.
 attend() {
@@ -73,9 +105,15 @@ signal_exit_code() {
 # start [NAME=VALUE...] COMMAND...: in the background; `child` is its process id and its group's.
 # Descriptor 9 is the lock of this deployment: a server that outlives the deploy command must not inherit it.
 start() {
-    setsid env --default-signal "$@" </dev/null 9>&- &
+    start_child "$@" </dev/null 9>&- &
     child=$!
-    [[ -z $child_file ]] || printf '%s %s\n' "$child" "$(started_at "$child")" 2>/dev/null >"$child_file" || true
+}
+
+# The child itself says who it is, before it does anything: its parent may be killed in the instant after the fork.
+start_child() {
+    local pid=$BASHPID
+    [[ -z $child_file ]] || printf '%s %s\n' "$pid" "$(started_at "$pid")" 2>/dev/null >"$child_file" || true
+    exec setsid env --default-signal "$@"
 }
 
 # When a process was started, in the kernel's ticks: with its number it is unmistakable. Empty if there is none.
@@ -115,12 +153,13 @@ run_until_interrupted() {
     wait "$child"
 }
 
-# TERM to the child's whole group, and KILL to what is left of it after ten seconds.
+# TERM to the child's whole group, and KILL to what is left of it after ten seconds. In its first instant a child has no
+# group of its own yet, and is told as soon as it has.
 end_child() {
-    local tenth
-    kill -TERM -- "-$child" 2>/dev/null || kill -TERM "$child" 2>/dev/null || return 0
+    local tenth told=''
     for ((tenth = 0; tenth < 100; tenth++)); do
-        kill -0 -- "-$child" 2>/dev/null || return 0
+        [[ -n $told ]] || ! kill -TERM -- "-$child" 2>/dev/null || told=yes
+        kill -0 -- "-$child" 2>/dev/null || kill -0 "$child" 2>/dev/null || return 0
         sleep 0.1
     done
     kill -KILL -- "-$child" 2>/dev/null || true

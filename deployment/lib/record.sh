@@ -6,9 +6,12 @@
 #
 #   record_open STRATEGY NAME   makes the folder, takes the lock, starts the log; sets `record` and `log_file`.
 #                               Returns 74 if nothing can be written, 75 if a deployment of that NAME is under way.
-#   record_reopen DIR           the same for the folder of a deployment that was interrupted
+#   record_try STRATEGY NAME    the same for what must not wait for a disk with room: where nothing can be written it
+#                               says so, and `record` is empty. Returns 75 as record_open does, and no other failure
+#   record_reopen DIR           record_open for the folder of a deployment that was interrupted
 #   record_unfinished STRATEGY  prints the folders of all other ones that have not ended, the newest first
 #   record_last STRATEGY        prints the newest of them; fails if there is none
+#   record_wait DIR SECONDS     until no deployment is at work with another record; returns 75 if one still is
 #   record_close DIR OUTCOME CODE   ends another record, unless its deployment is under way; then it returns 75
 #   record_set KEY VALUE [KEY VALUE]...   what a later run needs to take it up; kept in state.json, replaced in one step
 #   record_get KEY              prints it; empty if it was never set
@@ -67,7 +70,17 @@ record_open() {
     telemetry opened strategy="$record_strategy" user="$(record_user)" host="$(uname -n)"
 }
 
-record_reopen() {
+record_try() {
+    local status=0
+    record_open "$@" || status=$?
+    ((status != 75)) || return 75
+    ((status != 0)) || return 0
+    record='' log_file=''
+    log "warning: no record can be written to '$RECORDS_DIR'; going on without"
+}
+
+# record_read DIR: sets `record` and what its state says.
+record_read() {
     local key value
     [[ -r $1/state.json ]] || return 66
     record=$(realpath -- "$1") || return 66
@@ -76,9 +89,13 @@ record_reopen() {
     while IFS= read -r -d '' key && IFS= read -r -d '' value; do
         record_state[$key]=$value
     done < <(jq -j 'to_entries[] | .key, "\u0000", .value, "\u0000"' "$record/state.json" 2>/dev/null)
-    record_state[reason]='' # why it did not end then says nothing of how it will
     record_strategy=${record_state[strategy]:-} record_name=${record_state[name]:-}
     [[ -n $record_strategy && -n $record_name ]] || return 66
+}
+
+record_reopen() {
+    record_read "$1" || return
+    record_state[reason]='' # why it did not end then says nothing of how it will
     record_take_lock "$record_name" || return
     log_file=$record/$record_strategy.log
     telemetry resumed user="$(record_user)"
@@ -101,15 +118,26 @@ record_last() {
     [[ -n $folders ]] && printf '%s\n' "${folders%%$'\n'*}"
 }
 
-record_close() (
-    name=$(jq -r '.name // ""' "$1/state.json" 2>/dev/null) && [[ -n $name ]] || return 66
-    { exec 7>>"$(dirname -- "$1")/.$name.lock"; } 2>/dev/null || return 74
-    flock -n 7 || return 75
-    {
-        jq --arg outcome "$2" --arg code "$3" '. + {outcome: $outcome, code: $code}' "$1/state.json" \
-            >"$1/.state.json" && sync -- "$1/.state.json" && mv -f -- "$1/.state.json" "$1/state.json"
-    } 2>/dev/null || return 74
+record_wait() (
+    record_read "$1" || return
+    { exec 7>>"$RECORDS_DIR/.$record_name.lock"; } 2>/dev/null || return 74
+    flock -w "$2" 7 || return 75
 )
+
+record_close() (
+    record_read "$1" || return
+    { exec 7>>"$RECORDS_DIR/.$record_name.lock"; } 2>/dev/null || return 74
+    flock -n 7 || return 75
+    record_read "$1" || return
+    [[ -z ${record_state[outcome]:-} ]] || return 0 # it has ended by itself meanwhile
+    record_set outcome "$2" code "$3" || return 74
+    ! record_is_told || record_textfile "$2"
+)
+
+# Whether the file for node-exporter is about this record. A newer one must not be overwritten.
+record_is_told() {
+    grep -qs "_started_timestamp_seconds{.*} ${record_state[started]:-}\$" "$(record_textfile_path)"
+}
 
 # Whoever asked for it: behind sudo, the person and not root.
 record_user() {
@@ -261,11 +289,17 @@ record_markdown() {
         "", "Files: \(.artifacts | join(", "))."'
 }
 
+# Two stacks of one machine may share the folder.
+record_textfile_path() {
+    printf '%s\n' "${TEXTFILE_DIR:-}/haldane_deployment_${PROJECT:-}_$record_strategy.prom"
+}
+
 # For node-exporter, which reads whole files: so it is replaced in one step, and readable by it.
 record_textfile() {
-    local file=${TEXTFILE_DIR:-}/haldane_deployment_$record_strategy.prom labels now=$EPOCHSECONDS
+    local file labels now=$EPOCHSECONDS
     [[ -n $record && -n ${TEXTFILE_DIR:-} && -d $TEXTFILE_DIR ]] || return 0
-    labels="strategy=\"$record_strategy\",name=\"$record_name\",version=\"${record_state[version]:-}\""
+    file=$(record_textfile_path)
+    labels="project=\"${PROJECT:-}\",strategy=\"$record_strategy\",name=\"$record_name\",version=\"${record_state[version]:-}\""
     {
         {
             printf '# HELP %s_phase The phase of the last deployment that is under way.\n# TYPE %s_phase gauge\n' \

@@ -15,7 +15,7 @@
 #   ended_on_stable CODE REASON  all traffic is proven to be on stable
 #   superseded REASON            a newer rollout has the split
 #   begin_failed STATUS          haldane did not begin; `rollout` is its id if there is one
-#   call_a_person                nothing could be proven; `finish CODE` is called after it
+#   call_a_person                nothing is proven; it may be called again, and `finish CODE` after it
 #   looked STATUS                after each answer of advance: what the script does at a certain weight
 # Telemetry: an event `look` for each answer, and the answer itself as a line of verdicts.jsonl.
 

@@ -169,14 +169,24 @@ port_expected() {
 
 # --- What is in the images -------------------------------------------------------------------------------------------
 
+# The first container of a service whose name fits the pattern.
+container_like() {
+    local id service
+    while IFS=$'\t' read -r id service _; do
+        # shellcheck disable=SC2053 # it is a pattern
+        [[ $service != $1 ]] || { printf '%s\n' "$id" && return; }
+    done <"$scratch/containers"
+}
+
 # $SECURITY_BINARIES: SERVICE:PATH..., our own programs, as the compiler left them.
 scan_binaries() {
-    local place service path id file
+    local place places service path id file
     tool_present binaries checksec || return 0
-    for place in $SECURITY_BINARIES; do
+    read -r -a places <<<"$SECURITY_BINARIES"
+    for place in "${places[@]}"; do
         service=${place%%:*}
         path=${place#*:}
-        id=$(awk -F '\t' -v service="$service" '$2 == service { print $1; exit }' "$scratch/containers")
+        id=$(container_like "$service")
         file=$scratch/$(basename -- "$path")
         if [[ -z $id ]] || ! docker cp "$id:$path" "$file" >/dev/null 2>&1; then
             not_run binaries "$path of $service cannot be had"
@@ -240,7 +250,7 @@ scan_containers() {
                 finding("critical"; "docker-socket"; "it has the engine'\''s socket"; "whoever has it is root of the host")),
             (.Mounts[]? | select(.Type == "bind" and .RW and (.Source | IN("/", "/etc", "/root", "/home", "/var", "/usr"))) |
                 finding("high"; "host-folder"; "it may write to the host'\''s \(.Source)"; "mount less, read-only")),
-            (select(.HostConfig.Memory == 0) | finding("low"; "memory"; "its memory has no limit"; "deploy.resources.limits")),
+            (select(.HostConfig.Memory == 0) | finding("low"; "memory"; "its memory has no limit"; "mem_limit")),
             (select((.HostConfig.PidsLimit // 0) <= 0) | finding("low"; "pids"; "its processes have no limit"; "pids_limit"))' \
             >>"$scratch/findings"
     done <"$scratch/containers"

@@ -6,7 +6,7 @@
 #   STABLE CANARY BLUE GREEN   the version that runs in a slot; a slot never deployed has no line
 #   LIVE                       the slot that has the traffic: stable, blue or green
 #   LAST_GOOD                  the version that was last promoted, or deployed first
-#   PREVIOUS_GOOD              the one before it
+#   PREVIOUS_GOOD              the one before it; gone after a return, which has shown that what came last was not good
 #
 # Memory and no more: who has the traffic is what the balancer says. The file is replaced in one step, under a lock, so
 # that a crash leaves the old one or the new one.
@@ -15,6 +15,7 @@
 #   record_version SLOT VERSION
 #   last_good, previous_good   print it; fail if there is none
 #   record_good VERSION
+#   record_return VERSION      one has gone back to it: what was good last is not good any more
 #   live_slot                  prints it; fails if nobody has recorded one
 #   record_live SLOT
 #   versions_export            exports SHOP_STABLE_VERSION and its like for compose
@@ -43,7 +44,7 @@ versions_read() {
     return 1
 }
 
-# versions_write NAME VALUE [NAME VALUE]...: all in one step.
+# versions_write NAME VALUE [NAME VALUE]...: all in one step. An empty value: no such line.
 versions_write() (
     mkdir -p -- "$STATE_DIR" 2>/dev/null || return 74
     { exec 8>>"$STATE_DIR/.versions.lock"; } 2>/dev/null || return 74
@@ -58,7 +59,7 @@ versions_write() (
     done
     {
         for name in "${!values[@]}"; do
-            printf '%s=%s\n' "$name" "${values[$name]}"
+            [[ -z ${values[$name]} ]] || printf '%s=%s\n' "$name" "${values[$name]}"
         done | sort >"$STATE_DIR/.versions.new" && sync -- "$STATE_DIR/.versions.new" &&
             mv -f -- "$STATE_DIR/.versions.new" "$STATE_DIR/versions"
     } 2>/dev/null || return 74
@@ -94,6 +95,15 @@ record_good() {
     else
         versions_write LAST_GOOD "$1" PREVIOUS_GOOD "$before"
     fi
+}
+
+record_return() {
+    local left before
+    is_version "$1" || return 65
+    left=$(last_good) || left=''
+    before=$(previous_good) || before=''
+    [[ $before != "$1" && $before != "$left" ]] || before=''
+    versions_write LAST_GOOD "$1" PREVIOUS_GOOD "$before"
 }
 
 live_slot() {

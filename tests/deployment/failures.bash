@@ -63,7 +63,7 @@ failures_open() {
 }
 
 failures_end() {
-    stack down --volumes >>"$failures_lab/stack.log" 2>&1
+    stack down --volumes --yes >>"$failures_lab/stack.log" 2>&1
 }
 
 # failures_heal: for teardown. Whatever a test has broken is whole again for the next one.

@@ -76,7 +76,7 @@ finish() {
     trap - EXIT
     trap '' INT TERM HUP
     [[ -z $load_pid ]] || kill -TERM "$load_pid" 2>/dev/null || true
-    [[ -z $config ]] || stack down --volumes >/dev/null 2>&1 || true
+    [[ -z $config ]] || stack down --volumes --yes >/dev/null 2>&1 || true
     exit "$code"
 }
 trap finish EXIT
@@ -245,14 +245,14 @@ if wanted promoted || wanted aborted || wanted restart || wanted haldane-killed 
         counted=account
     fi
     ((sent_all >= requests || ${#only[@]} > 0)) || wanted_more=yes
-    stack down --volumes >>"$lab/stack.log" 2>&1
+    stack down --volumes --yes >>"$lab/stack.log" 2>&1
 fi
 if wanted switch; then
     lab_make colours blue-green
     up blue-green
     under_load switch 50% switch
     [[ -z ${wanted_more:-} ]] || ((sent_all >= requests)) || under_load 'nothing at all' 50% idle
-    stack down --volumes >>"$lab/stack.log" 2>&1
+    stack down --volumes --yes >>"$lab/stack.log" 2>&1
 fi
 config=''
 

@@ -31,7 +31,7 @@ stack() {
 }
 
 stack_end() {
-    stack down --volumes >&2
+    stack down --volumes --yes >&2
 }
 
 # with_setting NAME=VALUE...: from now on.

@@ -43,8 +43,8 @@ compose_config() {
     compose_config prod >"$BATS_TEST_TMPDIR/config.json"
     run -0 jq -r '.services | to_entries[] | .key as $name | .value | [
         if $name != "migrate" and (.healthcheck.interval == null or .healthcheck.disable == true) then "no health check" else empty end,
-        if .deploy.resources.limits.cpus == null or .deploy.resources.limits.memory == null then "no limits" else empty end,
-        if .deploy.resources.reservations.memory == null then "no reservation" else empty end,
+        if .cpus == null or .mem_limit == null then "no limits" else empty end,
+        if .mem_reservation == null then "no reservation" else empty end,
         if .pids_limit == null then "no limit of processes" else empty end,
         if .logging.options."max-size" == null or .logging.options."max-file" == null then "no log rotation" else empty end,
         if .read_only != true then "root can be written" else empty end,
@@ -83,7 +83,7 @@ compose_config() {
         ($prod[0].services | keys) == ($staging[0].services | keys)
         and ($staging[0].services | to_entries | all(.key as $k | .value as $s | $prod[0].services[$k] as $p
             | $s.read_only == $p.read_only and $s.cap_drop == $p.cap_drop and ($s.networks | names) == ($p.networks | names)
-            and ($s.deploy.resources.limits.cpus | tonumber) <= ($p.deploy.resources.limits.cpus | tonumber)))'
+            and ($s.cpus | tonumber) <= ($p.cpus | tonumber)))'
 }
 
 @test "the engine has really applied it" {

@@ -573,3 +573,44 @@ ends_with() {
         [[ $output == *"--$option "* ]]
     done
 }
+
+@test "--back: the version that was left is not good any more, and no 'previous' leads back to it" {
+    printf 'BLUE=1\nGREEN=2\nLIVE=green\nLAST_GOOD=2\nPREVIOUS_GOOD=1\n' >"$state/versions"
+    echo 'blue 1' >"$state/kept"
+    plays traffic-get '0 {"weight":10000,"stable_up":2,"canary_up":2}' '0 {"weight":10000}'
+    run "$script" --config "$config" --back
+    [ "$status" -eq 0 ]
+    remembered LAST_GOOD=1
+    never grep -q PREVIOUS_GOOD "$state/versions"
+}
+
+@test "--back where nothing can be written goes on without a record" {
+    printf 'BLUE=1\nGREEN=2\nLIVE=green\n' >"$state/versions"
+    echo 'blue 1' >"$state/kept"
+    touch "$BATS_TEST_TMPDIR/file"
+    configure RECORDS_DIR="$BATS_TEST_TMPDIR/file/records"
+    plays traffic-get '0 {"weight":10000,"stable_up":2,"canary_up":2}' '0 {"weight":10000}'
+    TMPDIR=$BATS_TEST_TMPDIR/file run "$script" --config "$config" --back
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ $output == *'going on without'*'all traffic is on blue'* ]]
+    called "traffic switch canary $policy"
+    remembered LIVE=blue
+}
+
+@test "--stop-old: the old colour is kept while no server of the new one is up" {
+    plays traffic-get '0 {"weight":0}' '0 {"weight":0}' '0 {"weight":0}' '0 {"weight":10000,"canary_up":0}'
+    switch_to 2 --stop-old
+    [ "$status" -eq 0 ]
+    [[ $output == *'blue is not stopped'* ]]
+    never test -e "$BATS_TEST_TMPDIR/stopped"
+}
+
+@test "the idle colour's health is asked where the stack is published" {
+    configure PUBLISH_ADDRESS=10.0.0.5 HTTP_PORT=8080 \
+        BLUE_GREEN_HEALTH="echo \"\$SHOP_URL\" >$BATS_TEST_TMPDIR/asked"
+    switch_to 2
+    [ "$status" -eq 0 ]
+    [ "$(cat "$BATS_TEST_TMPDIR/asked")" = http://10.0.0.5:8080 ]
+    grep -q '"$SHOP_URL/readyz"' <(grep '^BLUE_GREEN_HEALTH=' "$BATS_TEST_DIRNAME/../../deployment/deployment.conf")
+}

@@ -26,7 +26,8 @@ load_config() {
 
 @test "values are taken as they stand" {
     # shellcheck disable=SC2016 # not to be expanded is what is tested
-    printf '%s\n' 'SMOKE_COMMAND=sh -c "echo $HOME" # not a comment' 'PROJECT=  ours  ' 'SHOP_URL=' >"$user"
+    printf '%s\n' 'SMOKE_COMMAND=sh -c "echo $HOME" # not a comment' 'PROJECT=  ours  ' 'SHOP_URL=' \
+        "STATE_DIR=$BATS_TEST_TMPDIR" >"$user"
     run -0 --separate-stderr load_config SMOKE_COMMAND PROJECT SHOP_URL
     # shellcheck disable=SC2016
     [ "$output" = $'SMOKE_COMMAND=sh -c "echo $HOME" # not a comment\nPROJECT=ours\nSHOP_URL=' ]
