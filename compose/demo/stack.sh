@@ -57,7 +57,7 @@ need() {
 running() {
     local pid
     pid=$(cat "$run/$1.pid" 2>/dev/null) || return 1
-    { tr '\0' '\n' <"/proc/$pid/environ" | grep -qxF "HALDANE_DEMO=$run/$1"; } 2>/dev/null
+    grep -qszxF "HALDANE_DEMO=$run/$1" "/proc/$pid/environ"
 }
 
 launch() {

@@ -92,7 +92,7 @@ make_base() {
 stop() {
     local pid tenth
     pid=$(cat -- "$folder/docker.pid" 2>/dev/null) || return 0
-    tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qxF "HALDANE_ENGINE_MARK=$folder" || return 0
+    grep -qszxF "HALDANE_ENGINE_MARK=$folder" "/proc/$pid/environ" || return 0
     kill -TERM "$pid"
     for ((tenth = 0; tenth < 600; tenth++)); do
         kill -0 "$pid" 2>/dev/null || return 0
