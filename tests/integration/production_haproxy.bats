@@ -57,8 +57,8 @@ share_page() {
 # The health check of HAProxy's image, as its Dockerfile has it.
 image_check() {
     local words
-    words=$(sed -n '/^HEALTHCHECK/,/CMD/s/^ *CMD //p' "$HALDANE_SOURCE/compose/images/haproxy/Dockerfile" |
-        sed "s|:8405|:$ops|")
+    words=$(sed -n '/^HEALTHCHECK/,/\]$/p' "$HALDANE_SOURCE/compose/images/haproxy/Dockerfile" |
+        sed 's/.*CMD //; /^HEALTHCHECK/d; s/\\$//' | sed "s|:8405|:$ops|g")
     # shellcheck disable=SC2046 # jq quotes the words for the shell
     eval "$(jq -r '@sh' <<<"$words")"
 }
@@ -115,6 +115,13 @@ time.sleep(60)'
     HEALTH_ACT_AFTER=2 run image_check
     [ "$(failures)" = 2 ]
     [[ $output == *'would kill'* ]]
+}
+
+@test "HAProxy whose sockets somebody has removed serves its users, and is not killed" {
+    balancer_start canary
+    rm "$run_dir/admin.sock" "$run_dir/master.sock"
+    run -0 image_check
+    [ "$(failures)" = 0 ]
 }
 
 @test "a check that the engine ends does not count, nor one that took longer than its limits allow" {
