@@ -64,9 +64,12 @@ static char *effect_text(const struct judge *judge, const struct metric_verdict 
     if (metric->type == METRIC_ERRORS)
         return mem_printf("%s canary fails %s as often as stable (%s at %s, %s canary requests)", judge->service,
                           format_ratio(effect->estimate, ratio), interval, share, count);
-    return mem_printf("%s canary takes %s as long as stable (%s at %s, read at %s, %s canary requests)", judge->service,
-                      format_ratio(effect->estimate, ratio), interval, share, format_latency(effect->at_edge, edge),
-                      count);
+    /* Slower than the last bucket's boundary: how much is not known, but how much at least. */
+    bool beyond = isinf(effect->estimate);
+    return mem_printf("%s canary takes %s%s as long as stable (%s at %s, read at %s, %s canary requests)",
+                      judge->service, beyond ? "at least " : "",
+                      format_ratio(beyond ? effect->lower : effect->estimate, ratio), interval, share,
+                      format_latency(effect->at_edge, edge), count);
 }
 
 /* Why a metric has nothing to say yet, or NULL if it has. */

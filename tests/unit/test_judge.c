@@ -777,6 +777,24 @@ static void a_metric_that_is_not_critical_holds_but_never_aborts(void **state)
     close_scene(&scene);
 }
 
+static void what_no_bucket_can_tell_is_at_least_so_much(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct service service = healthy;
+    service.slower[TRACK_CANARY] = 30;
+    open_scene(&scene, STEPS, ERRORS "  - {name: latency, type: latency, histogram: 'h{$track}'}\n", &service, 1);
+    begin(&scene, 2500);
+    const struct verdict *verdict = look(&scene);
+    for (int i = 0; i < 40 && verdict->decision != DECISION_ABORT; i++)
+        verdict = look(&scene);
+    assert_int_equal(verdict->decision, DECISION_ABORT);
+    assert_true(isinf(verdict->metrics[1].effect.estimate));
+    assert_null(strstr(verdict->reason, "takes unbounded"));
+    assert_non_null(strstr(verdict->reason, "takes at least "));
+    close_scene(&scene);
+}
+
 static void evidence_is_averaged_by_budget(void **state)
 {
     (void)state;
@@ -1197,6 +1215,7 @@ int main(void)
         cmocka_unit_test(not_even_undecided_promotes_a_silent_or_suspect_canary),
         cmocka_unit_test(an_abort_is_for_good),
         cmocka_unit_test(a_metric_that_is_not_critical_holds_but_never_aborts),
+        cmocka_unit_test(what_no_bucket_can_tell_is_at_least_so_much),
         cmocka_unit_test(evidence_is_averaged_by_budget),
         cmocka_unit_test(folding_again_gives_the_same_bytes),
         cmocka_unit_test(a_restart_gives_the_same_bytes),
