@@ -105,15 +105,12 @@ check_usage() {
 }
 
 load_settings() {
-    local tool
     config_load "$config"
     keep=${keep:-$BACKUP_KEEP}
     [[ $keep =~ ^[1-9][0-9]{0,3}$ ]] || config_wrong BACKUP_KEEP "write a number from 1 to 9999"
     inside_limit=$(duration_seconds "$BACKUP_TIMEOUT") || config_wrong BACKUP_TIMEOUT "write a duration such as 30m"
     database_there || fail 65 "the settings name no database: see DATABASE_COMMAND"
-    for tool in jq flock sha256sum dd timeout; do
-        command -v "$tool" >/dev/null || fail 69 "'$tool' is not found in PATH; install it or put it there"
-    done
+    need jq flock sha256sum dd timeout
     [[ -n $DATABASE_COMMAND ]] || engine_ready || fail 69 "the Docker engine does not answer; is DOCKER_HOST right?"
 }
 

@@ -235,12 +235,12 @@ default_log_dir() {
 
 # The programs that this script itself needs; the rest is checked with everything else.
 check_tools() {
-    local tool program
+    local program
     read -r -a program <<<"${HALDANE_COMMAND:-haldane}"
-    for tool in "${program[0]}" jq setsid flock timeout curl; do
-        [[ $tool != curl || $health =~ ^https?:// ]] || has_settings || continue
-        command -v "$tool" >/dev/null || fail 69 "'$tool' is not found in PATH; install it or put it there"
-    done
+    need "${program[0]}" jq setsid flock timeout
+    if [[ $health =~ ^https?:// ]] || has_settings; then
+        need curl
+    fi
     [[ -r $policy_file && ! -d $policy_file ]] || fail 66 "the policy '$policy_file' cannot be read"
 }
 
@@ -248,16 +248,12 @@ check_tools() {
 
 # One folder a deployment, and one deployment at a time for a policy: the second would deploy over the first's canary.
 open_record() {
-    local stem status=0
+    local stem
     stem=$(basename -- "$policy_file")
     stem=${stem%.y*ml}
     [[ -n $log_dir ]] || log_dir=$(default_log_dir) || exit
     RECORDS_DIR=$log_dir
-    record_open canary "$stem" || status=$?
-    ((status != 75)) || fail 75 "another canary.sh is at work with a policy named '$stem'; its record is in '$log_dir'"
-    ((status == 0)) || fail 74 "no record can be written to '$log_dir'"
-    note "canary.sh $(quoted "${command_line[@]}")"
-    log "record: $record"
+    record_begin canary "$stem" "another canary.sh is at work with a policy named '$stem'; its record is in '$log_dir'"
     process_files "$record"
     remember arguments "$(jq -cn '$ARGS.positional' --args -- "${command_line[@]}")" directory "$started_in" \
         HALDANE_DB "${HALDANE_DB:-}" HALDANE_SERVER "${HALDANE_SERVER:-}" config "${HALDANE_DEPLOYMENT_CONF:-}" \

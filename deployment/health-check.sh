@@ -100,13 +100,6 @@ load_settings() {
     inside_limit=$check_timeout
 }
 
-check_tools() {
-    local tool
-    for tool in jq curl awk sed; do
-        command -v "$tool" >/dev/null || fail 69 "'$tool' is not found in PATH; install it or put it there"
-    done
-}
-
 # names_known LIST WHERE: each name of a list, with commas or blanks between, is one of a check.
 names_known() {
     local name
@@ -223,7 +216,7 @@ clean_up() {
 main() {
     local status='' never
     options_read "$@"
-    check_tools
+    need jq curl awk sed
     load_settings
     plan
     if [[ -n $dry_run ]]; then

@@ -381,17 +381,13 @@ print_plan() {
 }
 
 check_ready() {
-    local tool
-    for tool in jq curl docker setsid flock; do
-        command -v "$tool" >/dev/null || fail 69 "'$tool' is not found in PATH; install it or put it there"
-    done
+    need jq curl docker setsid flock
     [[ -x $REHEARSAL_LOAD_FILE ]] ||
         fail 69 "the load generator '$REHEARSAL_LOAD_FILE' is not there; build it with: make"
     engine_ready || fail 69 "the Docker engine does not answer"
 }
 
 main() {
-    local status=0
     options_read "$@"
     config_load "$config"
     strategy=${strategy:-$STRATEGY}
@@ -404,14 +400,7 @@ main() {
     fi
     exec </dev/null
     check_ready
-    record_open rehearsal "$REHEARSAL_PROJECT" || status=$?
-    case $status in
-        0) ;;
-        75) fail 75 "another rehearsal is under way" ;;
-        *) fail "$status" "no record can be written to $RECORDS_DIR" ;;
-    esac
-    note "rehearse.sh $(quoted "${command_line[@]}")"
-    log "record: $record"
+    record_begin rehearsal "$REHEARSAL_PROJECT" "another rehearsal is under way"
     attend rehearse
 }
 

@@ -79,7 +79,6 @@ take_option() {
 }
 
 load_settings() {
-    local tool
     config_load "$config"
     places_load
     url=${url:-$SHOP_URL}
@@ -88,9 +87,7 @@ load_settings() {
     [[ $rounds =~ ^[1-9][0-9]{0,2}$ ]] || config_wrong SMOKE_ROUNDS "write a number from 1 to 999"
     # shellcheck disable=SC2034 # fetch's
     inside_limit=$(duration_seconds "$SMOKE_TIMEOUT") || config_wrong SMOKE_TIMEOUT "write a duration such as 5s"
-    for tool in jq curl; do
-        command -v "$tool" >/dev/null || fail 69 "'$tool' is not found in PATH; install it or put it there"
-    done
+    need jq curl
 }
 
 # Everything that can be wrong with the table is found before the first request.

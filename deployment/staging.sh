@@ -373,17 +373,13 @@ print_plan() {
 
 # What must be there before anything is begun.
 check_ready() {
-    local tool
-    for tool in jq curl docker setsid flock; do
-        command -v "$tool" >/dev/null || fail 69 "'$tool' is not found in PATH; install it or put it there"
-    done
+    need jq curl docker setsid flock
     engine_ready || fail 69 "the Docker engine does not answer"
     bash -c "$IMAGE_CHECK_COMMAND" >/dev/null 2>&1 ||
         fail 69 "there is no image of version $version: $IMAGE_CHECK_COMMAND"
 }
 
 main() {
-    local status=0
     options_read "$@"
     [[ -n $version ]] || usage_error "--version is missing"
     config_load "$config"
@@ -396,14 +392,7 @@ main() {
     fi
     exec </dev/null
     check_ready
-    record_open staging "$STAGING_PROJECT" || status=$?
-    case $status in
-        0) ;;
-        75) fail 75 "another staging.sh is at work on $STAGING_PROJECT" ;;
-        *) fail "$status" "no record can be written to $RECORDS_DIR" ;;
-    esac
-    note "staging.sh $(quoted "${command_line[@]}")"
-    log "record: $record"
+    record_begin staging "$STAGING_PROJECT" "another staging.sh is at work on $STAGING_PROJECT"
     attend run_all
 }
 

@@ -95,7 +95,7 @@ slot_of_header() {
 }
 
 load_settings() {
-    local tool name percent
+    local name percent
     config_load "$config"
     places_load
     url=${url:-$SHOP_URL}
@@ -108,9 +108,7 @@ load_settings() {
     tolerance_share=$percent
     floor_us=$(duration_ms "$WARM_FLOOR") || config_wrong WARM_FLOOR "write a duration such as 1ms"
     floor_us=$((floor_us * 1000))
-    for tool in jq curl sort; do
-        command -v "$tool" >/dev/null || fail 69 "'$tool' is not found in PATH; install it or put it there"
-    done
+    need jq curl sort
 }
 
 # The list, without comments, the first WARM_TOP of them.

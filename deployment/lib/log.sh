@@ -37,6 +37,14 @@ fail() {
     exit "$code"
 }
 
+# need TOOL...: they are in PATH, or nothing is begun.
+need() {
+    local tool
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || fail 69 "'$tool' is not found in PATH; install it or put it there"
+    done
+}
+
 # A command as a person can paste it into a shell.
 quoted() {
     local text

@@ -6,6 +6,8 @@
 #
 #   record_open STRATEGY NAME   makes the folder, takes the lock, starts the log; sets `record` and `log_file`.
 #                               Returns 74 if nothing can be written, 75 if a deployment of that NAME is under way.
+#   record_begin STRATEGY NAME OTHER   record_open that ends the script where it fails; OTHER is what is said of a
+#                               deployment that is under way
 #   record_try STRATEGY NAME    the same for what must not wait for a disk with room: where nothing can be written it
 #                               says so, and `record` is empty. Returns 75 as record_open does, and no other failure
 #   record_reopen DIR           record_open for the folder of a deployment that was interrupted
@@ -68,6 +70,18 @@ record_open() {
     record_state[started]=$EPOCHSECONDS
     record_set strategy "$record_strategy" name "$record_name" || return
     telemetry opened strategy="$record_strategy" user="$(record_user)" host="$(uname -n)"
+}
+
+record_begin() {
+    local status=0
+    record_open "$1" "$2" || status=$?
+    case $status in
+        0) ;;
+        75) fail 75 "$3" ;;
+        *) fail "$status" "no record can be written to '$RECORDS_DIR'" ;;
+    esac
+    note "${0##*/} $(quoted "${command_line[@]}")"
+    log "record: $record"
 }
 
 record_try() {

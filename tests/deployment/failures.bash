@@ -73,9 +73,9 @@ failures_heal() {
     all_well || stack up >>"$lab/stack.log" 2>&1
     stack haldane abort shop --reason 'the test is over' >/dev/null 2>&1 || true
     share_is 0 || stack haldane traffic stable "$policies/quarter.yaml" >/dev/null
-    lab_until 60 all_well
-    lab_until 10 share_is 0
-    lab_until 10 idle
+    within 60 all_well
+    within 10 share_is 0
+    within 10 idle
 }
 
 setting() {
@@ -127,7 +127,7 @@ canary_ready() {
         ! state_is shop-canary-2 healthy; then
         stack deploy canary "$1" >>"$lab/stack.log" 2>&1
     fi
-    lab_until 15 canaries_are UP
+    within 15 canaries_are UP
 }
 
 # servers_are BACKEND/PATTERN STATE: HAProxy has every server of the pattern in this state.
@@ -152,30 +152,27 @@ begin() {
     id=$(jq -r .rollout <<<"$output")
 }
 
-# advance_until SECONDS CONDITION: jq's, of haldane's answer, which is $output afterwards.
+# advance_until SECONDS COMMAND...: haldane looks, until the command succeeds, which finds $output, $stderr and $status.
 advance_until() {
     local deadline=$((EPOCHSECONDS + $1))
     while :; do
         run --separate-stderr stack haldane advance "$id" --format json
-        ! holds "$2" <<<"$output" || return 0
+        ! "${@:2}" || return 0
         ((EPOCHSECONDS < deadline)) || break
         sleep 1
     done
-    printf 'not within %s s: %s\n%s\n%s\n' "$1" "$2" "$output" "${stderr:-}"
+    printf 'not within %s s: %s\nexit code %s\n%s\n%s\n' "$1" "${*:2}" "$status" "$output" "${stderr:-}"
     return 1
 }
 
-# refused_until SECONDS: haldane could not look, or not move anything (69); $stderr says why.
-refused_until() {
-    local deadline=$((EPOCHSECONDS + $1))
-    while :; do
-        run --separate-stderr stack haldane advance "$id" --format json
-        [[ $status != 69 ]] || return 0
-        ((EPOCHSECONDS < deadline)) || break
-        sleep 1
-    done
-    printf 'not refused within %s s, but exit code %s\n%s\n%s\n' "$1" "$status" "$output" "${stderr:-}"
-    return 1
+# answered CONDITION: jq's, of haldane's answer.
+answered() {
+    holds "$1" <<<"$output"
+}
+
+# refused: haldane could not look, or not move anything.
+refused() {
+    [[ $status == 69 ]]
 }
 
 # status_is CONDITION: jq's, of the record.
@@ -204,7 +201,7 @@ canary_begin() {
 # canary_ends CODE SECONDS
 canary_ends() {
     local code=0
-    lab_until "$2" canary_has_ended || {
+    within "$2" canary_has_ended || {
         echo "canary.sh has not ended within $2 s"
         tail -n 20 "$lab/canary.log"
         return 1

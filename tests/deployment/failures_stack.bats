@@ -104,7 +104,7 @@ attended() {
     canary_ready 2.0.0
     stack haldane rollout "$policies/${1:-quarter}.yaml" >"$lab/rollout.log" 2>&1 </dev/null 3>&- &
     rollout_pid=$!
-    lab_until 20 share_is 2500 || {
+    within 20 share_is 2500 || {
         cat "$lab/rollout.log"
         return 1
     }
@@ -112,7 +112,7 @@ attended() {
 
 # lease_ends: HAProxy ends the share of brief.yaml by itself, in the time that the policy names.
 lease_ends() {
-    lab_until $(($(lease) + 2)) share_is 0
+    within $(($(lease) + 2)) share_is 0
 }
 
 lease() {
@@ -126,7 +126,7 @@ gone() {
 # attended_ends CODE [SECONDS]
 attended_ends() {
     local code=0
-    lab_until "${2:-30}" gone "$rollout_pid" || {
+    within "${2:-30}" gone "$rollout_pid" || {
         echo "the rollout has not ended"
         tail -n 5 "$lab/rollout.log"
         return 1
@@ -151,7 +151,7 @@ abort_it() {
     attended
     # Requests that ask for stable by name get it, whatever the share is.
     load_begin pinned 200 --path / --header 'X-Canary: never'
-    lab_until 60 verdict_is low
+    within 60 verdict_is low
     load_end
     share_is 2500
     status_is '.state == "stepping"'
@@ -164,8 +164,8 @@ abort_it() {
     check_says balancer '.status == "ok" and (.message | test("the canary gets 25.00 %"))'
 
     haldane_says 0 traffic set 10% "$quarter"
-    lab_until 15 share_is 2500
-    lab_until 10 told_of drift
+    within 15 share_is 2500
+    within 10 told_of drift
     abort_it
 }
 
@@ -205,7 +205,7 @@ told_of() {
     canary_ready 2.0.0
     load_begin lost 100 --path / --post-path /cart
     canary_begin --version 2.0.0 --policy "$lab/policies/brief.yaml"
-    lab_until 150 share_is 2500 || {
+    within 150 share_is 2500 || {
         cat "$lab/canary.log"
         return 1
     }
@@ -215,8 +215,8 @@ told_of() {
     killed=$EPOCHSECONDS
     lease_ends
     echo "# all traffic on stable $((EPOCHSECONDS - killed)) s after the kill" >&3
-    lab_until 40 state_is haldane healthy
-    lab_until 20 status_is '.state == "expired" and (.reason | test("the lease has run out"))'
+    within 40 state_is haldane healthy
+    within 20 status_is '.state == "expired" and (.reason | test("the lease has run out"))'
     script 75 canary.sh --version 2.0.0 --dry-run --skip-check health --skip-check backup
     [[ $stderr =~ "unfinished: failed" ]]
     script 20 canary.sh --resume --yes
@@ -247,14 +247,14 @@ told_of() {
     script 75 backup.sh restore "$backup" --yes
     script 0 backup.sh restore "$backup" --replace --yes
     [[ $(sql 'select count(*) from items') == 1000 ]]
-    lab_until 20 order_is 201
+    within 20 order_is 201
     [[ $(sql "select count(*) from pg_database where datname like 'shop_before_%'") == 1 ]]
 }
 
 @test "16, the database is down: what needs it is refused, the rest is served, and the rollout goes back to stable" {
     attended
     docker stop "$(container postgres)"
-    lab_until 10 order_is 503
+    within 10 order_is 503
     run -0 curl -s -D - -o /dev/null -X POST -d '{"item":7}' "$web/order"
     [[ ${output,,} =~ "retry-after: 1" ]]
     page_is 200 /
@@ -262,13 +262,13 @@ told_of() {
     check_says database '.status == "fail"'
     [[ $status == 2 ]]
     check_says readiness '.status == "warn" and (.message | test("degraded.*database since"))'
-    lab_until 20 alert_sees DatabaseDown
+    within 20 alert_sees DatabaseDown
     attended_ends 20 60
     share_is 0
     status_is '.reason | test("guardrail")'
     stack up
-    lab_until 20 order_is 201
-    lab_until 10 check_says readiness 'all(.checks[]?; .status == "ok") and .status == "ok"'
+    within 20 order_is 201
+    within 10 check_says readiness 'all(.checks[]?; .status == "ok") and .status == "ok"'
 }
 
 @test "16, all connections to the database are taken: it is told, and who has them" {
@@ -277,12 +277,12 @@ told_of() {
         PGPASSWORD=$(cat /password) && export PGPASSWORD
         for i in $(seq 72); do psql -qAt "host=postgres user=shop dbname=shop application_name=hoarder" -c "select pg_sleep(300)" & done
         wait'
-    lab_until 40 check_says database '.status == "warn" and (.message | test("connections are taken"))'
+    within 40 check_says database '.status == "warn" and (.message | test("connections are taken"))'
     [[ $status == 1 ]]
     run -0 sql "select application_name, state, count(*) from pg_stat_activity where backend_type = 'client backend' group by 1, 2 order by 3 desc"
     [[ $output =~ ^hoarder\|active\|72 ]]
     sql "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'hoarder'"
-    lab_until 20 check_says database '.status == "ok"'
+    within 20 check_says database '.status == "ok"'
     docker rm --force haldane-hoarder 2>/dev/null || true
     order_is 201
 }
@@ -291,16 +291,16 @@ told_of() {
     attended
     load_begin cache 100 --path /items --path /items/7
     docker stop "$(container redis)"
-    lab_until 15 check_says cache '.status == "fail"'
+    within 15 check_says cache '.status == "fail"'
     [[ $status == 1 ]]
     run -0 curl -s -X POST -d '{"item":7}' "$web/cart"
     [[ $output =~ '"kept":false' ]]
     page_is 200 /items/7
-    lab_until 20 alert_sees CacheDown
+    within 20 alert_sees CacheDown
     haldane_says 0 hold shop --reason 'the cache is lost'
     status_is '.state == "held" and .weight == 2500'
     stack up
-    lab_until 20 check_says cache '.status == "ok"'
+    within 20 check_says cache '.status == "ok"'
     script 0 warm-cache.sh
     haldane_says 0 resume shop --reason 'the cache is warm'
     run -0 stack shell redis 'cache info stats'
@@ -328,11 +328,11 @@ told_of() {
 
     orders=$(sql 'select count(*) from orders')
     cat /dev/zero >"$disks/data/ballast" || true
-    lab_until 40 order_is 503
+    within 40 order_is 503
     page_is 200 /items/7
     [[ $(stack logs postgres --tail 50 2>&1) =~ "No space left on device" ]]
     rm -- "$disks/data/ballast"
-    lab_until 60 order_is 201
+    within 60 order_is 201
     (($(sql 'select count(*) from orders') > orders))
 
     rm -- "$disks/store/ballast"
@@ -380,8 +380,8 @@ told_of() {
 
     # Only a restart makes the sockets again.
     docker restart --time 70 "$(container haproxy)"
-    lab_until 30 state_is haproxy healthy
-    lab_until 30 status_is '.state == "aborted" or .state == "expired"'
+    within 30 state_is haproxy healthy
+    within 30 status_is '.state == "aborted" or .state == "expired"'
     haldane_says 0 traffic get "$quarter"
     [[ $output =~ ^canary\ 0\ % ]]
     attended_ends 20
@@ -390,7 +390,7 @@ told_of() {
 @test "21, a long request keeps its server: drain waits and says so, and it can be cut" {
     attended
     slow_request always
-    lab_until 10 sessions_of canary
+    within 10 sessions_of canary
     abort_it
     haldane_says 69 traffic drain canary "$quarter" --timeout 3s
     [[ $stderr =~ "in flight" ]]
@@ -399,18 +399,18 @@ told_of() {
     printf 'shutdown sessions server be_canary/canary%d\n' 1 2 | stack balancer
     haldane_says 0 traffic drain canary "$quarter" --timeout 10s
     [[ $output =~ "nothing in flight" ]]
-    lab_until 5 gone "$slow_pid"
+    within 5 gone "$slow_pid"
 
     # The same with a process of HAProxy that a reload has replaced.
     slow_request never
-    lab_until 10 sessions_of stable
+    within 10 sessions_of stable
     stack reload haproxy
-    lab_until 10 check_says balancer '.status == "warn" and (.message | test("old workers still serve"))'
+    within 10 check_says balancer '.status == "warn" and (.message | test("old workers still serve"))'
     [[ $status == 1 ]]
     run -0 stack shell haproxy 'echo show proc | socat - UNIX-CONNECT:/run/haproxy/master.sock'
     [[ -n $(awk '/^# old workers/ { old = 1 } !/^#/ && old && $2 == "worker"' <<<"$output") ]]
     kill -KILL "$slow_pid"
-    lab_until 20 check_says balancer '.status == "ok" and .target == "workers"'
+    within 20 check_says balancer '.status == "ok" and .target == "workers"'
 }
 
 # slow_request always|never: a POST whose body comes at a byte a second, for a minute. Its process is $slow_pid.
@@ -436,14 +436,14 @@ sessions_of() {
     load_begin hung 100 --post-share 0% --timeout 60s --path /
     send STOP shop-stable-2
     stopped=$EPOCHSECONDS
-    lab_until 10 servers_are be_stable/stable2 DOWN
+    within 10 servers_are be_stable/stable2 DOWN
     echo "# out of the balancer after $((EPOCHSECONDS - stopped)) s" >&3
-    lab_until 30 alert_sees StableServerDown
+    within 30 alert_sees StableServerDown
     check_says servers '.status == "warn" and .target == "stable"'
-    lab_until 60 state_is shop-stable-2 unhealthy
-    lab_until 60 restarted "$before"
-    lab_until 40 state_is shop-stable-2 healthy
-    lab_until 20 servers_are be_stable/stable2 UP
+    within 60 state_is shop-stable-2 unhealthy
+    within 60 restarted "$before"
+    within 40 state_is shop-stable-2 healthy
+    within 20 servers_are be_stable/stable2 UP
     echo "# back after $((EPOCHSECONDS - stopped)) s" >&3
     [[ $(stack logs shop-stable-2 2>&1) =~ "not alive 5 times in a row; killing process" ]]
     check_says containers '.target == "shop-stable-2" and (.message | test("restarted"))'
@@ -452,9 +452,9 @@ sessions_of() {
 
     # What no health check acts on: a person does.
     send STOP redis
-    lab_until 60 state_is redis unhealthy
+    within 60 state_is redis unhealthy
     docker restart --time 1 "$(container redis)"
-    lab_until 30 state_is redis healthy
+    within 30 state_is redis healthy
     order_is 201
 }
 

@@ -71,7 +71,7 @@ balancer_pid() {
     logged 'aborted, step 0.* shop canary (had .* requests fail|fails .* as often as stable)'
     logged 'all traffic is on stable, as the balancer itself says'
     share_is 0
-    lab_until 30 alert_sees CanaryWorseThanStable
+    within 30 alert_sees CanaryWorseThanStable
     load_end
     nothing_lost errors
 
@@ -89,10 +89,10 @@ balancer_pid() {
     canary_ready 4.0.0-slow
     load_begin latency 150
     begin quarter
-    advance_until 60 '.state == "aborted"'
+    advance_until 60 answered '.state == "aborted"'
     holds '.reason | test("shop canary takes .* as long as stable|guardrail slow")' <<<"$output"
     [[ $status == 20 ]]
-    lab_until 30 alert_sees CanarySlowerThanStable
+    within 30 alert_sees CanarySlowerThanStable
     share_is 0
     load_end
     nothing_lost latency
@@ -103,7 +103,7 @@ balancer_pid() {
 @test "3, crash loop: users notice nothing, canary.sh goes back by the canary's health, and the restarts are counted" {
     load_begin crash 150 --post-share 0%
     canary_begin --version 2.0.0 --warm true --cleanup true
-    lab_until 150 share_is 2500
+    within 150 share_is 2500
     local deadline=$((EPOCHSECONDS + 60))
     until canary_has_ended || ((EPOCHSECONDS >= deadline)); do
         send KILL shop-canary-1 2>/dev/null || true
@@ -117,7 +117,7 @@ balancer_pid() {
     nothing_lost crash
     (($(docker inspect --format '{{.RestartCount}}' "$(container shop-canary-1)") >= 2))
     stack status --format json | holds '[.services[] | select(.service | startswith("shop-canary")) | .restarts] | min >= 2'
-    lab_until 20 alert_sees ServerFlaps
+    within 20 alert_sees ServerFlaps
     check_says containers '.target == "shop-canary-1" and (.message | test("restart"))'
 }
 
@@ -127,19 +127,19 @@ balancer_pid() {
     begin quarter
     send STOP shop-canary-1
     send STOP shop-canary-2
-    lab_until 8 canaries_are DOWN
+    within 8 canaries_are DOWN
     [[ $(tracks 20) == stable ]]
     share_is 2500
     haldane_says 0 traffic get "$policies/quarter.yaml"
     [[ $output =~ canary\ 25\ %.*DOWN ]]
-    lab_until 15 alert_sees ServerDown
+    within 15 alert_sees ServerDown
     script 0 rollback.sh --now
     share_is 0
     status_is '.state == "aborted"'
     [[ $(ps -o stat= -p "$(service_pid shop-canary-1)") =~ ^T ]]
 
     docker restart --time 0 "$(container shop-canary-1)" "$(container shop-canary-2)"
-    lab_until 30 canaries_are UP
+    within 30 canaries_are UP
     # Requests that the canary had when it hung are sent again when it is killed.
     load_end
     nothing_lost hung
@@ -150,17 +150,17 @@ balancer_pid() {
     load_begin blind 100
     begin brief
     docker kill "$(container prometheus)"
-    refused_until 45
+    advance_until 45 refused
     [[ $stderr =~ "after 3 tries: query" ]]
     share_is 2500
     check_says prometheus '.status == "fail"'
     run "$deployment/canary.sh" --version 2.0.0 --dry-run
     [[ $status != 0 && $output =~ "metrics: failed" ]]
-    lab_until 60 share_is 0
-    lab_until 20 status_is '.state == "expired" and (.reason | test("the lease has run out"))'
+    within 60 share_is 0
+    within 20 status_is '.state == "expired" and (.reason | test("the lease has run out"))'
 
     docker start "$(container prometheus)"
-    lab_until 60 state_is prometheus healthy
+    within 60 state_is prometheus healthy
     load_end
     nothing_lost blind
 }
@@ -169,14 +169,14 @@ balancer_pid() {
     canary_ready 2.0.0
     load_begin stale 100
     begin quarter
-    advance_until 30 '.reason | test("canary")'
+    advance_until 30 answered '.reason | test("canary")'
     lose_canary_metrics
-    advance_until 60 '.state == "stepping" and .decision == "hold" and (.reason | test("no data"))'
+    advance_until 60 answered '.state == "stepping" and .decision == "hold" and (.reason | test("no data"))'
     share_is 2500
-    lab_until 60 alert_sees ShopNotScraped
+    within 60 alert_sees ShopNotScraped
     [[ -n $(query 'up{job="shop",slot="canary"} == 0') ]]
     find_canary_metrics
-    advance_until 60 '.state == "stepping" and (.reason | test("no data") | not)'
+    advance_until 60 answered '.state == "stepping" and (.reason | test("no data") | not)'
     haldane_says 0 abort shop --reason 'the metrics were wrong'
     load_end
     nothing_lost stale
@@ -186,7 +186,7 @@ balancer_pid() {
     canary_ready 2.0.0
     load_begin little 1
     begin canary
-    advance_until 40 '.state == "stepping" and .step == 0 and .decision == "hold" and (.reason | test("shop canary had|no data"))'
+    advance_until 40 answered '.state == "stepping" and .step == 0 and .decision == "hold" and (.reason | test("shop canary had|no data"))'
     sleep 5
     haldane_says 10 advance "$id" --format json
     holds '.step == 0 and .decision == "hold"' <<<"$output"
@@ -196,7 +196,7 @@ balancer_pid() {
     haldane_says 0 abort shop --reason 'the test goes on'
 
     begin short
-    advance_until 40 '.state == "expired" and (.reason | test("nothing was proved within 10s"))'
+    advance_until 40 answered '.state == "expired" and (.reason | test("nothing was proved within 10s"))'
     [[ $status == 20 ]]
     share_is 0
 }
@@ -208,19 +208,19 @@ balancer_pid() {
     hide_socket admin
     haldane_says 0 traffic check "$policies/quarter.yaml"
     [[ $output == *"nobody listens at /run/haproxy/admin.sock, so HAProxy is asked by way of its master"* ]]
-    advance_until 40 '.state == "stepping" and (.reason | test("shop canary"))'
+    advance_until 40 answered '.state == "stepping" and (.reason | test("shop canary"))'
     [[ $(stack balancer <<<'show map /etc/haproxy/maps/share.map') =~ "canary 2500" ]]
     haldane_says 0 abort shop --reason 'the socket is gone'
     share_is 0
 
     begin brief
     hide_socket master
-    refused_until 45
+    advance_until 45 refused
     [[ $stderr =~ "cannot be reached" ]]
-    lab_until 60 share_is 0
+    within 60 share_is 0
     [[ $(tracks 20) == stable ]]
     show_sockets
-    lab_until 30 status_is '.state == "expired"'
+    within 30 status_is '.state == "expired"'
     load_end
     nothing_lost socket
 }
@@ -230,10 +230,10 @@ balancer_pid() {
     load_begin restart 100
     begin quarter
     send KILL haproxy
-    lab_until 30 share_is 2500
-    advance_until 60 '.state == "stepping" and .weight == 2500 and (.reason | test("shop canary"))'
-    lab_until 30 alert_sees BalancerRestarted
-    lab_until 20 canaries_are UP
+    within 30 share_is 2500
+    advance_until 60 answered '.state == "stepping" and .weight == 2500 and (.reason | test("shop canary"))'
+    within 30 alert_sees BalancerRestarted
+    within 20 canaries_are UP
     haldane_says 0 abort shop --reason 'the test is over'
     share_is 0
     load_end
@@ -250,10 +250,10 @@ balancer_pid() {
     [[ $status == 65 && $stderr =~ "the configuration is wrong; nothing was changed" ]]
     # Past the script, as a person does it at the socket.
     stack shell haproxy 'echo reload | socat -t 2 - UNIX-CONNECT:/run/haproxy/master.sock' || true
-    lab_until 20 eval '[[ $(processes) =~ "failed: 1" ]]'
+    within 20 eval '[[ $(processes) =~ "failed: 1" ]]'
     [[ $(balancer_pid) == "$before" ]]
     share_is 2500
-    advance_until 40 '.weight == 2500 and (.reason != "first step")'
+    advance_until 40 answered '.weight == 2500 and (.reason != "first step")'
     run ! stack shell haproxy 'haproxy -c -f /usr/local/etc/haproxy/haproxy.cfg'
     [[ $output =~ "balans" ]]
 
@@ -271,14 +271,14 @@ balancer_pid() {
     load_begin stable 150 --post-share 0%
     begin quarter
     send KILL shop-stable-1
-    lab_until 15 stables_are UP
-    advance_until 60 '.state == "stepping" and .decision == "hold" and (.reason | test("shop canary|no comparison"))'
+    within 15 stables_are UP
+    advance_until 60 answered '.state == "stepping" and .decision == "hold" and (.reason | test("shop canary|no comparison"))'
     docker kill "$(container shop-stable-1)" "$(container shop-stable-2)"
-    lab_until 10 eval '[[ $(tracks 20) == canary ]]'
-    lab_until 20 alert_sees StableServerDown
+    within 10 eval '[[ $(tracks 20) == canary ]]'
+    within 20 alert_sees StableServerDown
     check_says servers '.target == "stable" and .status == "fail"'
     # Nothing moves up, and nothing is taken from those who serve.
-    advance_until 10 '.state == "stepping" and .weight == 2500'
+    advance_until 10 answered '.state == "stepping" and .weight == 2500'
     haldane_says 69 abort shop --reason 'stable is dead'
     [[ $stderr =~ "WAKE SOMEBODY: no stable server" ]]
     script 69 rollback.sh --now
@@ -288,7 +288,7 @@ balancer_pid() {
 
     stack up
     # The way back that was asked for is gone now, by the guard.
-    lab_until 30 status_is '.state == "aborted"'
+    within 30 status_is '.state == "aborted"'
     share_is 0
     [[ $(tracks 20) == stable ]]
     load_end

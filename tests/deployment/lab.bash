@@ -10,6 +10,9 @@ lab_source=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 lab_build=$(realpath -m -- "${HALDANE_BUILD:-$lab_source/build}")
 lab='' config='' web='' ops=''
 
+# shellcheck source=tests/deployment/wait.bash
+source "$lab_source/tests/deployment/wait.bash"
+
 # lab_make NAME STRATEGY [SETTING=VALUE...]: the folder and the configuration; nothing is started.
 lab_make() {
     local name=$1 strategy=$2 ports
@@ -80,16 +83,6 @@ load_end() {
 # share: basis points that the balancer gives the canary now, by its own page.
 lab_share() {
     curl -fsS --max-time 3 "$ops/haldane/share" | sed -n 's/^share_bp=\([0-9]*\).*/\1/p'
-}
-
-# lab_until SECONDS COMMAND...
-lab_until() {
-    local deadline=$((EPOCHSECONDS + $1))
-    shift
-    until "$@"; do
-        ((EPOCHSECONDS < deadline)) || return 1
-        sleep 0.3
-    done
 }
 
 # lab_container SERVICE: its id, if it runs.

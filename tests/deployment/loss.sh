@@ -184,13 +184,13 @@ at_quarter() {
 }
 
 kill_haldane() {
-    kill -KILL "$(service_pid haldane)" && lab_until 40 share_is 0 &&
-        lab_until 60 healthy haldane && stack stop canary
+    kill -KILL "$(service_pid haldane)" && within 40 share_is 0 &&
+        within 60 healthy haldane && stack stop canary
 }
 
 kill_canary() {
     kill -KILL "$(service_pid shop-canary-1)" "$(service_pid shop-canary-2)" && sleep 8 &&
-        lab_until 60 healthy shop-canary-1 && end_quarter
+        within 60 healthy shop-canary-1 && end_quarter
 }
 
 end_quarter() {
@@ -216,7 +216,7 @@ three_times() {
 }
 
 restart_balancer() {
-    docker restart --time 70 "$(lab_container haproxy)" && lab_until 60 healthy haproxy
+    docker restart --time 70 "$(lab_container haproxy)" && within 60 healthy haproxy
 }
 
 idle() {

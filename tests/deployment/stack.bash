@@ -8,6 +8,9 @@ bats_require_minimum_version 1.5.0
 # An unset variable is a failure, not a skip: a test that did not run has proved nothing.
 : "${HALDANE_SOURCE:?HALDANE_SOURCE must name the repository}"
 
+# shellcheck source=tests/deployment/wait.bash
+source "$HALDANE_SOURCE/tests/deployment/wait.bash"
+
 # stack_begin PROJECT PORT [NAME=VALUE...]: the engine runs, and $stack_conf has a stack of this name, whose ports begin
 # at PORT: +80 HTTP, +43 HTTPS, +5 ops, +90 Prometheus, +93 Alertmanager. Nothing is started.
 stack_begin() {
@@ -56,16 +59,6 @@ inside() {
 
 inspect() {
     docker inspect --format "$2" "$(container_of "$1")"
-}
-
-# within SECONDS COMMAND...: until it succeeds.
-within() {
-    local deadline=$((EPOCHSECONDS + $1))
-    shift
-    until "$@"; do
-        ((EPOCHSECONDS < deadline)) || return 1
-        sleep 0.3
-    done
 }
 
 # The answer of Prometheus to a query: the value of its first series; empty if there is none.
