@@ -184,9 +184,10 @@ balancer_pid() {
 
 @test "8, too little traffic: silence promotes nobody; a person may, and undecided: abort goes back" {
     canary_ready 2.0.0
-    load_begin little 1
+    # The canary sees one request in five seconds: none at all for a minute and a half is no chance to count with.
+    load_begin little 4
     begin canary
-    advance_until 40 answered '.state == "stepping" and .step == 0 and .decision == "hold" and (.reason | test("shop canary had|no data"))'
+    advance_until 90 answered '.state == "stepping" and .step == 0 and .decision == "hold" and (.reason | test("shop canary had|no data"))'
     sleep 5
     haldane_says 10 advance "$id" --format json
     holds '.step == 0 and .decision == "hold"' <<<"$output"
