@@ -452,7 +452,7 @@ sessions_of() {
 
     # What no health check acts on: a person does.
     send STOP redis
-    within 60 state_is redis unhealthy
+    within 90 state_is redis unhealthy # six checks, each 5 s after the one before it, which takes up to 5 s
     docker restart --time 1 "$(container redis)"
     within 30 state_is redis healthy
     order_is 201
